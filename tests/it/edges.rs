@@ -28,7 +28,7 @@ const DEV_ONLY: &[&str] = &["hambar-testkit", "hambar-tests", "hambar-benches"];
 /// Heavy dependencies and the only crates that may name them.
 const QUARANTINED: &[(&str, &[&str])] = &[
     ("datafusion", &["hambar-query"]),
-    ("deltalake-core", &["hambar-lake"]),
+    ("deltalake-core", &[]),
     ("reqwest", &["hambar-fetch"]),
 ];
 
