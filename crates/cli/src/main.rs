@@ -1,1 +1,53 @@
-fn main() {}
+//! The binary: reads the command line, the settings and the clock, wires the crates, and maps errors to exit codes.
+
+mod args;
+mod commands;
+mod config;
+mod context;
+mod errors;
+mod output;
+mod progress;
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Arguments, Command};
+use crate::context::Context;
+
+// Decoding and encoding allocate from several threads at once; glibc's allocator keeps what they free.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    // Workers confine themselves before anything else: no settings, no runtime, no environment.
+    match &arguments.command {
+        Command::DecodeWorker => return hambar_run::decode_worker_main(),
+        Command::QueryWorker => return hambar_query::query_worker_main(),
+        _ => {}
+    }
+    let environment = environment();
+    match start(arguments, environment) {
+        Ok(code) => code,
+        Err(error) => errors::report(&error),
+    }
+}
+
+fn start(arguments: Arguments, environment: BTreeMap<String, String>) -> anyhow::Result<ExitCode> {
+    let context = Context::new(&arguments, environment)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let code = runtime.block_on(commands::execute(arguments.command, &context));
+    // Whatever still blocks (a spool copy, a name look-up) must not hold the exit.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    code
+}
+
+/// The only place that reads the environment.
+#[expect(clippy::disallowed_methods, reason = "the composition root is where the environment is read")]
+fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}

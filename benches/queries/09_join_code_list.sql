@@ -1,0 +1,1 @@
+SELECT c.region, count(*) AS n FROM bench.observations o JOIN (VALUES ('Bulgaria', 'Balkans'), ('Romania', 'Balkans'), ('Greece', 'Balkans'), ('Serbia', 'Balkans'), ('Austria', 'Alps'), ('Switzerland', 'Alps')) AS c(entity, region) ON o.entity = c.entity GROUP BY c.region ORDER BY 1

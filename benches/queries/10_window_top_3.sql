@@ -1,0 +1,1 @@
+SELECT count(*) AS n, sum(v) AS total FROM (SELECT TRY_CAST(value AS DOUBLE) AS v, row_number() OVER (PARTITION BY dataset ORDER BY TRY_CAST(value AS DOUBLE) DESC NULLS LAST) AS place FROM bench.observations) t WHERE place <= 3

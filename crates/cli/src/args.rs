@@ -1,0 +1,243 @@
+//! The command line: what can be said, and the help that teaches it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::output::Format;
+
+/// Collects the world's open data politely and completely, keeps every value that was ever published, and answers SQL.
+///
+/// Datasets are declared in files: `pipelines/<namespace>/<table>.toml`. `hambar run` fetches, checks and commits them
+/// to Delta Lake tables in the store; `hambar sql` queries them, at any past instant too.
+#[derive(Debug, Parser)]
+#[command(name = "hambar", version, propagate_version = true, after_help = FIRST_STEPS)]
+pub(crate) struct Arguments {
+    /// The settings file; `hambar.toml` in the working folder when absent.
+    #[arg(long, global = true, value_name = "FILE", env = "HAMBAR_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// The store: a folder or `s3://bucket/prefix`; overrides `store.url`.
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) store: Option<String>,
+    /// The folder of pipeline files; overrides `pipelines.folder`.
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub(crate) pipelines: Option<PathBuf>,
+    /// Say more: info, then debug, then trace.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const FIRST_STEPS: &str = "\
+First steps:
+  hambar demo                         collect from a built-in provider and query, without a network
+  hambar add https://…/data.csv       look at a file and write a pipeline for it
+  hambar check                        check every pipeline file
+  hambar run worldbank.gdp_per_capita fetch, prove complete, commit
+  hambar sql \"SELECT …\"               ask
+  hambar sql                          ask in a shell, with completion and history
+
+Every command explains itself with --help. Exit codes: docs/exit-codes.md.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show what Hambar does on a built-in provider: collect, re-check, revise, query. Needs no network.
+    Demo(DemoArguments),
+    /// Check pipeline files and report every problem with file, line, column and remedy.
+    Check(CheckArguments),
+    /// Look at one real answer and write a pipeline file for it, for a person to review.
+    Add(AddArguments),
+    /// Say what a run would ask of the provider before anything is sent: requests, bytes, quota, time.
+    Plan(SelectArguments),
+    /// Run pipelines: fetch, land, decode, conform, prove complete, commit.
+    Run(RunArguments),
+    /// Fetch one URL into a table on the spot, without keeping a pipeline file.
+    Pull(PullArguments),
+    /// Derive a table's newest release again from its raw bytes, without the network.
+    Replay(SelectArguments),
+    /// Derive a table with its whole history from raw bytes and compare the content fingerprint.
+    Rebuild(SelectArguments),
+    /// Query with SQL; without a statement, a shell.
+    Sql(SqlArguments),
+    /// List the tables with rows, freshness and licence.
+    Tables(ListArguments),
+    /// Describe a table: columns, units, origin, licence, freshness, versions.
+    Describe(TableArguments),
+    /// List a table's versions: when, by which run, how many rows came, changed and went.
+    History(TableArguments),
+    /// List runs, the newest first.
+    Runs(RunsArguments),
+    /// Rewrite small files of tables into sorted large ones; content fingerprints are compared before and after.
+    Optimize(MaintainArguments),
+    /// Remove files that no version within retention, no pinned version and no history needs.
+    Vacuum(VacuumArguments),
+    /// Check log, files, hashes and fingerprints, and say what was found.
+    Fsck(MaintainArguments),
+    /// Show the settings in force and where each came from.
+    Config(ListArguments),
+    /// Print the JSON Schema of pipeline files, for editors.
+    Schema,
+    /// Measure ingestion on this machine with your own file.
+    Bench(BenchArguments),
+    /// Decode untrusted bytes under limits (started by `hambar run`).
+    #[command(hide = true)]
+    DecodeWorker,
+    /// Plan and run one query under limits (started by `hambar sql`).
+    #[command(hide = true)]
+    QueryWorker,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArguments {
+    /// Where the demo keeps its store and pipeline files; `hambar-demo` in the working folder when absent.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) folder: Option<PathBuf>,
+    /// Only start the built-in provider and keep it running.
+    #[arg(long)]
+    pub(crate) serve: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArguments {
+    /// Files or tables to check; all when absent.
+    #[arg(value_name = "FILE|TABLE")]
+    pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  hambar add https://example.org/data.csv --table regions.population\n  hambar add https://example.org/data.zip --member '*.csv' --licence CC-BY-4.0 --redistribution allowed")]
+pub(crate) struct AddArguments {
+    /// The address of the data.
+    pub(crate) url: String,
+    /// The table's name, `namespace.table`; made from the address when absent.
+    #[arg(long, value_name = "NAMESPACE.TABLE")]
+    pub(crate) table: Option<String>,
+    /// The licence as SPDX id or `LicenseRef-…`; asked for on a terminal, never guessed.
+    #[arg(long, value_name = "SPDX")]
+    pub(crate) licence: Option<String>,
+    /// Whether the values may be passed on: `allowed` or `forbidden`.
+    #[arg(long, value_name = "allowed|forbidden")]
+    pub(crate) redistribution: Option<String>,
+    /// The publishing institution.
+    #[arg(long)]
+    pub(crate) provider: Option<String>,
+    /// In an archive: the members to read, as a glob.
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) member: Option<String>,
+    /// Overwrite an existing pipeline file.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SelectArguments {
+    /// Tables, `namespace.table` or `namespace`.
+    #[arg(value_name = "TABLE", required_unless_present = "all")]
+    pub(crate) names: Vec<String>,
+    /// All pipelines.
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "A run that finds nothing new costs one request and writes no version. Press Ctrl-C once to stop: \
+nothing partial is published. `hambar runs` lists what happened.")]
+pub(crate) struct RunArguments {
+    #[command(flatten)]
+    pub(crate) select: SelectArguments,
+    /// Read everything again although nothing seems to have changed.
+    #[arg(long)]
+    pub(crate) full: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PullArguments {
+    /// The address of the data.
+    pub(crate) url: String,
+    /// The table's name; `scratch.<name>` from the address when absent.
+    #[arg(long, value_name = "NAMESPACE.TABLE")]
+    pub(crate) table: Option<String>,
+    /// In an archive: the members to read, as a glob.
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) member: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Time travel:\n  SELECT * FROM ns.t FOR SYSTEM_TIME AS OF '2026-01-31'\n  SELECT * FROM as_of('ns.t', '2026-01-31T12:00:00Z')\n  SELECT * FROM revisions('ns.t')\n  SELECT * FROM ns.t VERSION AS OF 3\n\nIn the shell: \\d lists tables, \\d TABLE describes one, \\q leaves, Ctrl-C cancels the query.")]
+pub(crate) struct SqlArguments {
+    /// The statement; a shell is opened when it is absent, `-` reads it from standard input.
+    pub(crate) statement: Option<String>,
+    /// Form of the result.
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+    /// Write to this file instead of standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Memory of the query in MiB; overrides `query.memory_bytes_max`.
+    #[arg(long, value_name = "MIB")]
+    pub(crate) memory: Option<u64>,
+    /// Deadline in seconds; overrides `query.run_seconds_max`.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArguments {
+    /// Form of the list.
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TableArguments {
+    /// The table, `namespace.table`.
+    pub(crate) table: String,
+    /// Form of the list.
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunsArguments {
+    /// Only this table's runs.
+    pub(crate) table: Option<String>,
+    /// How many.
+    #[arg(short = 'n', long, default_value_t = 20)]
+    pub(crate) limit: u32,
+    /// Form of the list.
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MaintainArguments {
+    /// Tables; all when absent.
+    #[arg(value_name = "TABLE")]
+    pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VacuumArguments {
+    #[command(flatten)]
+    pub(crate) select: MaintainArguments,
+    /// Days for which versions stay readable; at least 7.
+    #[arg(long, default_value_t = 30)]
+    pub(crate) retention_days: u32,
+    /// Only say what would be removed.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  hambar bench observations.csv --partition-by dataset")]
+pub(crate) struct BenchArguments {
+    /// A data file (csv, ndjson, SDMX-ML, parquet …, also compressed).
+    pub(crate) file: PathBuf,
+    /// Partition the table by these columns.
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
+    pub(crate) partition_by: Vec<String>,
+    /// Keep the table that was written in this folder.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) keep: Option<PathBuf>,
+}

@@ -1,0 +1,181 @@
+//! The configuration: defaults, then a file, then the environment. Read in two steps: a merged table in which every
+//! value knows where it came from, then a checked [`Config`]. Secrets stay references until the moment of use.
+
+mod layers;
+mod secret;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use hambar_fetch::FetchConfig;
+use serde::Deserialize;
+
+pub(crate) use layers::{Entry, Layers};
+pub(crate) use secret::SecretReader;
+
+/// The embedded defaults; also the documentation of every key.
+pub(crate) const DEFAULTS: &str = include_str!("../../../../config/default.toml");
+
+/// Everything that can be set, checked.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) store: StoreConfig,
+    pub(crate) pipelines: PipelinesConfig,
+    pub(crate) fetch: FetchConfig,
+    pub(crate) decode: DecodeConfig,
+    pub(crate) query: QueryConfig,
+    pub(crate) log: LogConfig,
+}
+
+/// `[store]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StoreConfig {
+    pub(crate) url: String,
+    #[serde(default)]
+    pub(crate) options: BTreeMap<String, OptionValue>,
+}
+
+/// An option of the object store: plain text, or a reference to a secret.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum OptionValue {
+    Secret(hambar_connect::SecretRef),
+    Text(String),
+    Flag(bool),
+    Number(i64),
+}
+
+/// `[pipelines]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PipelinesConfig {
+    pub(crate) folder: PathBuf,
+}
+
+/// `[decode]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DecodeConfig {
+    pub(crate) workers: usize,
+    pub(crate) threads: usize,
+    pub(crate) memory_bytes_max: u64,
+    pub(crate) cpu_seconds_max: u64,
+    pub(crate) wall_seconds_max: u64,
+}
+
+/// `[query]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct QueryConfig {
+    pub(crate) memory_bytes_max: u64,
+    pub(crate) spill_bytes_max: u64,
+    pub(crate) plan_seconds_max: u64,
+    pub(crate) run_seconds_max: u64,
+    pub(crate) threads: usize,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LogConfig {
+    pub(crate) level: String,
+    pub(crate) format: LogFormat,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Option names of object stores that hold secrets; their values must be references.
+const SECRET_OPTIONS: [&str; 6] =
+    ["secret_access_key", "session_token", "account_key", "sas_key", "client_secret", "service_account_key"];
+
+impl Config {
+    /// Checks the merged layers.
+    pub(crate) fn from_layers(layers: &Layers) -> Result<Self> {
+        let config: Self = layers.deserialize()?;
+        config.fetch.validate().context("the configuration is wrong")?;
+        if config.decode.workers == 0 || config.decode.threads == 0 {
+            anyhow::bail!("`decode.workers` and `decode.threads` must be at least 1");
+        }
+        if config.decode.memory_bytes_max < 64 << 20 || config.query.memory_bytes_max < 16 << 20 {
+            anyhow::bail!("`decode.memory_bytes_max` must be at least 64 MiB, `query.memory_bytes_max` at least 16 MiB");
+        }
+        for (name, value) in &config.store.options {
+            let is_secret = SECRET_OPTIONS.iter().any(|secret| name.to_lowercase().ends_with(secret));
+            if is_secret && !matches!(value, OptionValue::Secret(_)) {
+                anyhow::bail!(
+                    "`store.options.{name}` is a secret and must be a reference: \
+                     `{name} = {{ env = \"NAME\" }}` or `{{ file = \"path\" }}`"
+                );
+            }
+        }
+        Ok(config)
+    }
+
+    /// Returns the store's options with secrets resolved; never logged.
+    pub(crate) fn store_options(&self, secrets: &SecretReader) -> Result<BTreeMap<String, String>> {
+        self.store
+            .options
+            .iter()
+            .map(|(name, value)| {
+                let text = match value {
+                    OptionValue::Text(text) => text.clone(),
+                    OptionValue::Flag(flag) => flag.to_string(),
+                    OptionValue::Number(number) => number.to_string(),
+                    OptionValue::Secret(reference) => secrets.read(reference)?,
+                };
+                Ok((name.clone(), text))
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str, environment: &[(&str, &str)]) -> Result<(Config, Layers), String> {
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let file = (!file.is_empty()).then(|| (PathBuf::from("hambar.toml"), file.to_owned()));
+        let layers = Layers::merge(file, &environment).map_err(|error| format!("{error:#}"))?;
+        let config = Config::from_layers(&layers).map_err(|error| format!("{error:#}"))?;
+        Ok((config, layers))
+    }
+
+    #[test]
+    fn the_embedded_defaults_are_those_of_the_code() {
+        let (config, _) = load("", &[]).unwrap();
+        assert_eq!(config.fetch, FetchConfig::default());
+    }
+
+    #[test]
+    fn layers_override_each_other_and_say_so() {
+        let (config, layers) =
+            load("[fetch]\ncontact = \"a@b.org\"\nattempts_max = 2\n", &[("HAMBAR_FETCH__ATTEMPTS_MAX", "7")]).unwrap();
+        assert_eq!((config.fetch.contact.as_str(), config.fetch.attempts_max), ("a@b.org", 7));
+        let origin = |key: &str| layers.entries().find(|entry| entry.key == key).unwrap().origin.to_string();
+        assert_eq!(origin("fetch.contact"), "hambar.toml");
+        assert_eq!(origin("fetch.attempts_max"), "HAMBAR_FETCH__ATTEMPTS_MAX");
+        assert_eq!(origin("fetch.redirects_max"), "default");
+    }
+
+    #[test]
+    fn wrong_settings_are_named() {
+        let error = load("[fetch]\nconntact = \"x\"\n", &[]).unwrap_err();
+        assert!(error.contains("`fetch.conntact`") && error.contains("hambar.toml"), "{error}");
+        let error = load("", &[("HAMBAR_FETCH__ATTEMPTS_MAX", "many")]).unwrap_err();
+        assert!(error.contains("attempts_max"), "{error}");
+        let error = load("[store.options]\naws_secret_access_key = \"hunter2\"\n", &[]).unwrap_err();
+        assert!(error.contains("must be a reference") && !error.contains("hunter2"), "{error}");
+        let error = load("not toml", &[]).unwrap_err();
+        assert!(error.contains("hambar.toml"), "{error}");
+    }
+}
