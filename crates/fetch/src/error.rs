@@ -76,6 +76,24 @@ pub enum FetchError {
         /// What is wrong.
         what: String,
     },
+    /// A quota is used up for longer than we wait.
+    #[error("`{url}`: quota used up until {until} ({what})")]
+    Quota {
+        /// The address.
+        url: String,
+        /// What said so (`429 with Retry-After`, `X-RateLimit-Reset`).
+        what: String,
+        /// When the provider can be asked again.
+        until: jiff::Timestamp,
+    },
+    /// A setting cannot be used.
+    #[error("setting `{key}` {reason}")]
+    Config {
+        /// The setting's full name.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// No recording answers this request.
     #[error("no recorded exchange answers {method} `{url}`")]
     NotRecorded {
@@ -105,13 +123,16 @@ impl Classified for FetchError {
             Self::Denied { .. } => ErrorClass::Denied,
             Self::Connection { .. } | Self::Timeout { .. } => ErrorClass::Transient,
             Self::Status { status, .. } => match status {
-                408 | 425 | 500 | 502 | 503 | 504 | 520..=599 => ErrorClass::Transient,
+                // 202: not ready yet (Socrata, asynchronous extractions).
+                202 | 408 | 425 | 500 | 502 | 503 | 504 | 520..=599 => ErrorClass::Transient,
                 429 => ErrorClass::Quota,
                 _ => ErrorClass::Refused,
             },
             Self::Incomplete { .. } => ErrorClass::Incomplete,
             Self::Limit { .. } => ErrorClass::Limit,
             Self::Unexpected { .. } => ErrorClass::Data,
+            Self::Quota { .. } => ErrorClass::Quota,
+            Self::Config { .. } => ErrorClass::Config,
             Self::NotRecorded { .. } => ErrorClass::Refused,
             Self::Landing { .. } => ErrorClass::Store,
         }
@@ -119,10 +140,18 @@ impl Classified for FetchError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Denied { .. } => Some("allow the host in `fetch.allow_hosts` if it is yours".to_owned()),
+            Self::Denied { .. } => Some(
+                "allow the host in `fetch.allow_hosts`, or its port in `fetch.allow_ports`, if it is yours".to_owned(),
+            ),
             Self::Status { status: 401 | 403, .. } => Some("check the pipeline's `source.auth`".to_owned()),
             Self::Limit { limit: "body limit", .. } => {
                 Some("raise `fetch.body_bytes_max` if the answer is really this large".to_owned())
+            }
+            Self::Limit { limit: "decoded limit", .. } => {
+                Some("raise `fetch.decoded_bytes_max` if the answer is really this large".to_owned())
+            }
+            Self::Limit { limit: "decompression ratio", .. } => {
+                Some("raise `fetch.decompression_ratio_max` if the provider is trusted".to_owned())
             }
             _ => None,
         }

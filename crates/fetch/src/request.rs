@@ -35,6 +35,11 @@ pub struct Request {
     pub resumable: bool,
     /// Statuses besides 200 that are answers to be landed, not errors (an SDMX 413 with a message, for instance).
     pub accept_status: Vec<u16>,
+    /// The answer holds a secret (the token of a login): it is spooled for the caller, but neither the landing zone nor
+    /// a recording keeps it.
+    pub is_confidential: bool,
+    /// Answer headers that the caller reads (a cursor, a total) and that the record therefore keeps besides the usual.
+    pub read_headers: Vec<String>,
 }
 
 impl Request {
@@ -51,6 +56,8 @@ impl Request {
             body_bytes_max: None,
             resumable: false,
             accept_status: Vec::new(),
+            is_confidential: false,
+            read_headers: Vec::new(),
         }
     }
 }

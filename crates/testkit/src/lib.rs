@@ -1,1 +1,3 @@
-//! testkit
+//! Test harness: servers and stores that fail on purpose, and what proves that nothing was lost. For tests only.
+
+pub mod evil_http;
