@@ -1,0 +1,192 @@
+//! Why a run failed.
+
+use hambar_connect::ConnectError;
+use hambar_core::{Classified, ErrorClass, SliceId, StoreError};
+
+use crate::archive::ArchiveError;
+use crate::decode_pool::DecodeFailure;
+
+/// A failed step of a run. The report of the run keeps its text.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The store failed at something.
+    #[error("{step}")]
+    Store {
+        /// What was attempted, in words.
+        step: &'static str,
+        /// The failure.
+        #[source]
+        source: StoreError,
+    },
+    /// The source could not be made or planned.
+    #[error("plan the source")]
+    Plan {
+        /// The failure.
+        #[source]
+        source: ConnectError,
+    },
+    /// A slice could not be read.
+    #[error("read slice `{slice}`")]
+    Read {
+        /// The slice.
+        slice: SliceId,
+        /// The failure.
+        #[source]
+        source: ConnectError,
+    },
+    /// A body could not be decoded.
+    #[error("decode page {page} of slice `{slice}`, `{url}`")]
+    Decode {
+        /// The slice.
+        slice: SliceId,
+        /// The page, counted from 1.
+        page: u64,
+        /// Where the body came from.
+        url: String,
+        /// The failure.
+        #[source]
+        source: DecodeFailure,
+    },
+    /// Another number of records was decoded than the provider announced.
+    #[error("{place} is incomplete: {announced} records announced, {decoded} decoded")]
+    Incomplete {
+        /// The page or slice.
+        place: String,
+        /// Announced.
+        announced: u64,
+        /// Decoded, rejects included.
+        decoded: u64,
+    },
+    /// Nothing came where there were rows.
+    #[error("slice `{slice}` is empty: it had {rows} records before")]
+    Emptied {
+        /// The slice.
+        slice: SliceId,
+        /// Records it had.
+        rows: u64,
+    },
+    /// The source offers nothing at all where there were rows.
+    #[error("the source has no slices: it had {rows} records before")]
+    NoSlices {
+        /// Records it had.
+        rows: u64,
+    },
+    /// The stream of a slice ended without saying that all was read.
+    #[error("slice `{slice}` ended without a proof that it is complete")]
+    NoProof {
+        /// The slice.
+        slice: SliceId,
+    },
+    /// The rows of a page do not add up.
+    #[error("page {page} of slice `{slice}`: the decoder reported {reported} rows and delivered {delivered}")]
+    Delivery {
+        /// The slice.
+        slice: SliceId,
+        /// The page, counted from 1.
+        page: u64,
+        /// Rows in the decoder's report.
+        reported: u64,
+        /// Rows that arrived.
+        delivered: u64,
+    },
+    /// Too many records of the run broke the contract.
+    #[error("{rejected} records rejected, more than {rejects_max}")]
+    Rejects {
+        /// Records rejected so far.
+        rejected: u64,
+        /// The limit.
+        rejects_max: u64,
+    },
+    /// Mode `snapshot` with a source that does not bring everything.
+    #[error("mode `snapshot` needs a source that brings everything, and this one brings what is new")]
+    NotAll,
+    /// Everything was to be read again in mode `append`.
+    #[error("mode `append` would add all rows a second time")]
+    Twice,
+    /// Columns kept changing while the run was reading.
+    #[error("the source's columns changed {times} times within one run")]
+    Drifting {
+        /// Changes of columns.
+        times: u32,
+    },
+    /// Rows do not have the shape that was agreed.
+    #[error("rows of slice `{slice}`: {what}")]
+    Rows {
+        /// The slice.
+        slice: SliceId,
+        /// What is wrong.
+        what: String,
+    },
+    /// The landing zone failed.
+    #[error("keep the run's manifest")]
+    Archive {
+        /// The failure.
+        #[source]
+        source: ArchiveError,
+    },
+    /// A temporary file failed.
+    #[error("write the run's manifest")]
+    Manifest {
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The raw bytes of the last commit are not there.
+    #[error("replay `{pipeline}`: {what}")]
+    Replay {
+        /// The pipeline.
+        pipeline: String,
+        /// What is missing.
+        what: String,
+    },
+    /// A part of the run ended unexpectedly.
+    #[error("the task that {task} ended early")]
+    Task {
+        /// What it did.
+        task: &'static str,
+    },
+}
+
+impl Classified for RunError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Store { source, .. } => source.class(),
+            Self::Plan { source } | Self::Read { source, .. } => source.class(),
+            Self::Decode { source, .. } => source.class(),
+            Self::Incomplete { .. } | Self::Emptied { .. } | Self::NoSlices { .. } | Self::NoProof { .. } => {
+                ErrorClass::Incomplete
+            }
+            Self::Rejects { .. } => ErrorClass::Data,
+            Self::NotAll | Self::Twice => ErrorClass::Config,
+            Self::Drifting { .. } => ErrorClass::Drift,
+            Self::Archive { .. } | Self::Manifest { .. } => ErrorClass::Store,
+            Self::Replay { .. } => ErrorClass::Refused,
+            Self::Delivery { .. } | Self::Rows { .. } | Self::Task { .. } => ErrorClass::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Store { source, .. } => source.hint(),
+            Self::Plan { source } | Self::Read { source, .. } => source.hint(),
+            Self::Decode { source, .. } => source.hint(),
+            Self::Emptied { .. } | Self::NoSlices { .. } => {
+                Some("if the provider really has nothing any more, set `write.allow_empty = true` for one run".to_owned())
+            }
+            Self::Rejects { .. } => {
+                Some("see the reasons in `<table>__rejects` of an earlier run, mend the columns' types, or raise `write.rejects_max`".to_owned())
+            }
+            Self::NotAll => Some("use mode `upsert` with a key, or `append`".to_owned()),
+            Self::Twice => Some("remove the table first, or derive it again with `hambar rebuild`".to_owned()),
+            Self::Incomplete { .. } => Some("the table was left as it was; the next run tries again".to_owned()),
+            Self::Replay { .. } => Some("raw bytes older than `retention.raw_days` are gone; `hambar run` fetches them again".to_owned()),
+            Self::NoProof { .. }
+            | Self::Delivery { .. }
+            | Self::Drifting { .. }
+            | Self::Rows { .. }
+            | Self::Archive { .. }
+            | Self::Manifest { .. }
+            | Self::Task { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Version 1 of the pipeline file. [`PipelineSpec`] mirrors the file; [`crate::Pipeline`] is what comes out of checking
+//! it. Checking does no I/O and reports every problem of the file at once.
+
+mod check;
+mod columns;
+mod licence;
+mod problem;
+mod schedule;
+mod shape;
+mod tree;
+
+use hambar_connect::SourceSpec;
+use hambar_core::{Ident, OnDrift, Redistribution, WriteMode};
+use hambar_decode::spec::{ColumnRule, FormatSpec, NullSpec, UnpivotSpec};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use check::parse;
+pub use problem::Problem;
+pub use schedule::Schedule;
+
+/// A pipeline file, `pipelines/<namespace>/<table>.toml`; the path is the name of the table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "Hambar pipeline, version 1")]
+pub struct PipelineSpec {
+    /// The version of this form: 1.
+    pub version: u32,
+    /// What the table holds, in a sentence or two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Whom the provider may write to (an e-mail address or a web page); goes into the User-Agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<String>,
+    /// Source columns that are left out on purpose, as names or globs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<String>,
+    /// Where the bytes come from: the connector's `kind` and its settings.
+    pub source: SourceSpec,
+    /// How bytes become records.
+    pub format: FormatSpec,
+    /// The table's columns, in order.
+    pub columns: Vec<ColumnRule>,
+    /// Which texts mean "missing".
+    #[serde(default)]
+    pub nulls: NullSpec,
+    /// Wide columns (years) to rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unpivot: Option<UnpivotSpec>,
+    /// How a run's rows meet those that are there.
+    pub write: WriteSpec,
+    /// When it is due; by hand only when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleSpec>,
+    /// How long old things are kept; for ever when absent.
+    #[serde(default)]
+    pub retention: Retention,
+    /// Who publishes it, and under which licence.
+    pub origin: OriginSpec,
+}
+
+/// The section `[write]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WriteSpec {
+    /// `append`: rows are added. `snapshot`: the run brings everything, absent rows were withdrawn. `upsert`: rows are
+    /// new or replace the row with the same key.
+    #[schemars(with = "WriteModeWord")]
+    pub mode: WriteMode,
+    /// The columns that identify a row; `upsert` needs them.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub key: Vec<Ident>,
+    /// The columns that split the table into folders; few values each.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub partition_by: Vec<Ident>,
+    /// When the source's columns are not the declared ones. `fail`: the run fails. `add_columns`: new ones are added as
+    /// text. `widen`: types may widen too. `quarantine`: rows that do not fit are rejected, the rest is published.
+    #[serde(default = "fail")]
+    #[schemars(with = "OnDriftWord")]
+    pub on_drift: OnDrift,
+    /// Rejected records after which a run fails.
+    #[serde(default = "rejects_max")]
+    pub rejects_max: u64,
+    /// Whether a source that had rows may be empty, which withdraws them all in `snapshot` mode.
+    #[serde(default)]
+    pub allow_empty: bool,
+}
+
+/// The words of [`WriteMode`], for the schema.
+#[derive(JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(dead_code, reason = "only its schema is used")]
+enum WriteModeWord {
+    Append,
+    Snapshot,
+    Upsert,
+}
+
+/// The words of [`OnDrift`], for the schema.
+#[derive(JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(dead_code, reason = "only its schema is used")]
+enum OnDriftWord {
+    Fail,
+    AddColumns,
+    Widen,
+    Quarantine,
+}
+
+/// The words of [`Redistribution`], for the schema.
+#[derive(JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(dead_code, reason = "only its schema is used")]
+enum RedistributionWord {
+    Allowed,
+    Forbidden,
+}
+
+fn fail() -> OnDrift {
+    OnDrift::Fail
+}
+
+fn rejects_max() -> u64 {
+    hambar_decode::spec::DecodeLimits::default().rejects_max
+}
+
+/// The section `[schedule]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleSpec {
+    /// Five fields: minute, hour, day of month, month, day of week.
+    pub cron: String,
+    /// The IANA time zone in which `cron` is read.
+    #[serde(default = "utc")]
+    pub timezone: String,
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}
+
+/// The section `[retention]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// Days for which superseded rows are kept; for ever when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_days: Option<u32>,
+    /// Days for which raw bytes are kept; for ever when absent. Without raw bytes a table cannot be rebuilt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw_days: Option<u32>,
+}
+
+/// The section `[origin]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OriginSpec {
+    /// The institution that publishes.
+    pub provider: String,
+    /// The dataset's title as the provider gives it.
+    pub title: String,
+    /// The sentence to cite it by.
+    pub citation: String,
+    /// The page that describes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub landing_page: Option<String>,
+    /// The licence: an SPDX identifier such as `CC-BY-4.0`, or `LicenseRef-` and a name for a provider's own terms.
+    pub licence: String,
+    /// Whether values may be given to people outside the cluster.
+    #[serde(default = "forbidden")]
+    #[schemars(with = "RedistributionWord")]
+    pub redistribution: Redistribution,
+}
+
+fn forbidden() -> Redistribution {
+    Redistribution::Forbidden
+}
+
+/// Returns the JSON Schema of the pipeline file; `config/pipeline.schema.json` is its copy for editors.
+pub fn json_schema() -> serde_json::Value {
+    schemars::schema_for!(PipelineSpec).to_value()
+}
