@@ -136,10 +136,13 @@ impl State<'_> {
     }
 }
 
+/// Places that are wanted, each with the rest of the way to it.
+type Wanted<'q> = Vec<(Target, &'q [String])>;
+
 /// One value of the document: what is wanted at it or below it, and whether records are at it or below it.
 struct Walk<'s, 'q> {
     state: &'s mut State<'q>,
-    wanted: Vec<(Target, &'q [String])>,
+    wanted: Wanted<'q>,
     records: Option<&'q [String]>,
 }
 
@@ -149,7 +152,7 @@ impl<'q> Walk<'_, 'q> {
     }
 
     /// What is wanted below the member `name`, and the rest of the way to the records, if it leads there.
-    fn below(&self, name: &str) -> (Vec<(Target, &'q [String])>, Option<&'q [String]>) {
+    fn below(&self, name: &str) -> (Wanted<'q>, Option<&'q [String]>) {
         let wanted = self
             .wanted
             .iter()
