@@ -146,9 +146,6 @@ nothing partial is published. `hambar runs` lists what happened.")]
 pub(crate) struct RunArguments {
     #[command(flatten)]
     pub(crate) select: SelectArguments,
-    /// Read everything again although nothing seems to have changed.
-    #[arg(long)]
-    pub(crate) full: bool,
 }
 
 #[derive(Debug, Args)]
@@ -237,6 +234,9 @@ pub(crate) struct BenchArguments {
     /// Partition the table by these columns.
     #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
     pub(crate) partition_by: Vec<String>,
+    /// Take every column as text instead of inferring types from the whole file first.
+    #[arg(long)]
+    pub(crate) as_text: bool,
     /// Keep the table that was written in this folder.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) keep: Option<PathBuf>,

@@ -1,9 +1,11 @@
 //! The binary: reads the command line, the settings and the clock, wires the crates, and maps errors to exit codes.
 
 mod args;
+mod bench;
 mod commands;
 mod config;
 mod context;
+mod demo;
 mod errors;
 mod output;
 mod progress;
@@ -24,8 +26,10 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // Workers confine themselves before anything else: no settings, no runtime, no environment.
     match &arguments.command {
-        Command::DecodeWorker => return hambar_run::decode_worker_main(),
-        Command::QueryWorker => return hambar_query::query_worker_main(),
+        Command::DecodeWorker => return hambar_run::decode_pool::child_main(hambar_decode::serve),
+        Command::QueryWorker => {
+            return ExitCode::from(hambar_query::child_main(std::sync::Arc::new(context::SystemClock)));
+        }
         _ => {}
     }
     let environment = environment();

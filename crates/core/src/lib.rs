@@ -3,9 +3,11 @@
 
 pub mod checkpoint;
 pub mod column;
+pub mod conformance;
 pub mod error;
 pub mod fingerprint;
 pub mod limits;
+pub mod memory;
 pub mod name;
 pub mod origin;
 pub mod provenance;

@@ -203,6 +203,16 @@ pub enum StoreError {
         /// Attempts made.
         attempts: u32,
     },
+    /// Somebody else holds the lease of the table.
+    #[error("table `{table}` is held by {holder} since {since}")]
+    Busy {
+        /// The table.
+        table: String,
+        /// Host, process and step of the holder.
+        holder: String,
+        /// Since when.
+        since: Timestamp,
+    },
     /// The table, or the version asked for, is not there.
     #[error("{what} does not exist")]
     Missing {
@@ -237,7 +247,7 @@ impl Classified for StoreError {
             Self::Storage { .. } | Self::Damaged { .. } | Self::Unfit { .. } => ErrorClass::Store,
             Self::Schema { .. } => ErrorClass::Drift,
             Self::Rows { .. } => ErrorClass::Data,
-            Self::LeaseLost { .. } | Self::Contended { .. } => ErrorClass::Conflict,
+            Self::LeaseLost { .. } | Self::Contended { .. } | Self::Busy { .. } => ErrorClass::Conflict,
             Self::Missing { .. } => ErrorClass::Query,
             Self::Limit { .. } => ErrorClass::Limit,
         }
@@ -249,7 +259,7 @@ impl Classified for StoreError {
             Self::Schema { .. } => {
                 Some("a column may only widen; rename the new one, or give the table a new name".to_owned())
             }
-            Self::Contended { .. } | Self::LeaseLost { .. } => {
+            Self::Contended { .. } | Self::LeaseLost { .. } | Self::Busy { .. } => {
                 Some("see `hambar runs` for who else writes to it".to_owned())
             }
             Self::Storage { .. }

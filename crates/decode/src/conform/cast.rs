@@ -308,11 +308,11 @@ impl CellReader<'_, '_> {
             return Cell::Missing;
         }
         // `: c` is the missing-value text `:` with the flag `c`.
-        if self.rule.has_status {
-            if let Some((first, flag)) = trimmed.split_once(' ').filter(|(first, _)| self.rule.is_null(first)) {
-                self.status.push(Some(if flag.is_empty() { first } else { flag.trim() }));
-                return Cell::Missing;
-            }
+        if self.rule.has_status
+            && let Some((first, flag)) = trimmed.split_once(' ').filter(|(first, _)| self.rule.is_null(first))
+        {
+            self.status.push(Some(if flag.is_empty() { first } else { flag.trim() }));
+            return Cell::Missing;
         }
         Cell::Text(text)
     }
@@ -332,11 +332,12 @@ impl CellReader<'_, '_> {
             let trimmed = text.trim();
             let mut value = parse(trimmed);
             let mut flag = None;
-            if value.is_none() && self.rule.has_status {
-                if let Some((number, rest)) = split_flag(trimmed) {
-                    value = parse(number);
-                    flag = value.is_some().then_some(rest);
-                }
+            if value.is_none()
+                && self.rule.has_status
+                && let Some((number, rest)) = split_flag(trimmed)
+            {
+                value = parse(number);
+                flag = value.is_some().then_some(rest);
             }
             if value.is_none() {
                 let expected = String::from(self.rule.kind.clone());

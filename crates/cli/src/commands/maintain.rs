@@ -1,0 +1,136 @@
+//! `optimize`, `vacuum`, `fsck`, `rebuild`: looking after tables.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use hambar_core::{ErrorClass, TableName};
+use hambar_lake::{Access, Lake};
+
+use super::run;
+use crate::args::{MaintainArguments, SelectArguments, VacuumArguments};
+use crate::context::Context;
+use crate::errors::Told;
+
+/// `hambar rebuild`
+pub(crate) async fn rebuild(context: &Context, arguments: &SelectArguments) -> Result<()> {
+    let pipelines = context.pipelines(&arguments.names, arguments.all)?;
+    let (runner, lake) = run::runner(context).await?;
+    let cancel = run::cancel_on_signal();
+    let mut is_different = false;
+    for pipeline in &pipelines {
+        let name = &pipeline.name;
+        let folder = tempfile::tempdir_in(context.spool_folder(&lake)?).context("make a folder for the rebuilt table")?;
+        let url = folder.path().display().to_string();
+        let fresh = Lake::open(&url, &BTreeMap::new(), Access::ReadWrite, Arc::clone(&context.clock)).await?;
+        let report = runner.rebuild(pipeline, Arc::new(fresh.clone()), &cancel).await;
+        report.with_context(|| format!("rebuild `{name}`"))?;
+        for table in [name.clone(), format!("{name}__history").parse()?] {
+            let (ours, theirs) = (fingerprint(&lake, &table).await?, fingerprint(&fresh, &table).await?);
+            if ours == theirs {
+                println!("{table}: rebuilt from raw bytes, same content {ours}");
+            } else {
+                is_different = true;
+                eprintln!("error: {table}: rebuilt from raw bytes, content {theirs}, but the store has {ours}");
+            }
+        }
+    }
+    if is_different { Err(Told(ErrorClass::Store).into()) } else { Ok(()) }
+}
+
+async fn fingerprint(lake: &Lake, table: &TableName) -> Result<String> {
+    let report = lake.check(table).await?;
+    Ok(report.fingerprint.unwrap_or_default().to_string())
+}
+
+/// The tables that `names` select, all when there are none, each with its history and rejects.
+async fn selected(lake: &Lake, names: &[String]) -> Result<Vec<TableName>> {
+    let mut tables = Vec::new();
+    let chosen = if names.is_empty() {
+        lake.tables().await?
+    } else {
+        names.iter().map(|name| name.parse()).collect::<Result<Vec<TableName>, _>>()?
+    };
+    for table in chosen {
+        tables.extend(lake.family(&table).await?);
+    }
+    Ok(tables)
+}
+
+/// `hambar optimize`
+pub(crate) async fn optimize(context: &Context, arguments: &MaintainArguments) -> Result<()> {
+    let lake = context.lake(Access::ReadWrite).await?;
+    for table in selected(&lake, &arguments.names).await? {
+        let done = lake.optimize(&table).await.with_context(|| format!("optimize `{table}`"))?;
+        match done.version {
+            None => println!("{table}: nothing to rewrite"),
+            Some(version) => println!(
+                "{table}: version {version}: {} files ({} bytes) became {} ({} bytes), {} rows, same content",
+                done.files_removed, done.bytes_removed, done.files_added, done.bytes_added, done.rows
+            ),
+        }
+        if let Some(version) = lake.write_checkpoint(&table).await.with_context(|| format!("write a checkpoint of `{table}`"))? {
+            println!("{table}: checkpoint of version {version}");
+        }
+    }
+    Ok(())
+}
+
+/// `hambar vacuum`
+pub(crate) async fn vacuum(context: &Context, arguments: &VacuumArguments) -> Result<()> {
+    let lake = context.lake(Access::ReadWrite).await?;
+    for table in selected(&lake, &arguments.select.names).await? {
+        let done = lake.vacuum(&table, arguments.retention_days, &[], arguments.dry_run).await;
+        let done = done.with_context(|| format!("vacuum `{table}`"))?;
+        let verb = if arguments.dry_run { "would go" } else { "removed" };
+        println!("{table}: {} files {verb} ({} bytes), {} stay", done.files.len(), done.bytes, done.kept);
+        if arguments.dry_run {
+            for file in &done.files {
+                println!("  {file}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `hambar fsck`
+pub(crate) async fn fsck(context: &Context, arguments: &MaintainArguments) -> Result<()> {
+    let lake = context.lake(Access::ReadOnly).await?;
+    let mut problems = 0;
+    for table in selected(&lake, &arguments.names).await? {
+        let report = lake.check(&table).await?;
+        let fingerprint = report.fingerprint.map_or_else(String::new, |found| format!(", content {found}"));
+        println!(
+            "{table}: version {}, {} log files, {} data files, {} rows{fingerprint}",
+            report.version, report.log_files, report.files, report.rows
+        );
+        for problem in &report.problems {
+            eprintln!("error: {table}: {problem}");
+        }
+        problems += report.problems.len();
+    }
+    if arguments.names.is_empty() {
+        let report = lake.check_raw().await?;
+        println!("raw: {} bodies, {} bytes, hashed again", report.bodies, report.bytes);
+        for problem in &report.problems {
+            eprintln!("error: {problem}");
+        }
+        problems += report.problems.len();
+    }
+    if problems == 0 {
+        println!("nothing is wrong");
+        return Ok(());
+    }
+    eprintln!("{} found", crate::context::counted(problems, "problem"));
+    Err(Told(ErrorClass::Store).into())
+}
+
+/// Keeps logs short after runs: opening a table must not read hundreds of commits. What fails here is only a warning.
+pub(crate) async fn tidy(lake: &Lake, tables: &[TableName]) {
+    for table in tables {
+        match lake.write_checkpoint(table).await {
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%table, error = %hambar_core::Chain(&error), "log checkpoint not written"),
+        }
+    }
+}
