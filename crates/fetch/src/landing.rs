@@ -112,13 +112,18 @@ impl Landing {
     /// Stores spooled bytes for good and says where they are.
     pub(crate) async fn land(&self, spooled: Spooled, meta: FetchMeta) -> IoResult<Landed> {
         let place = object_path(&spooled.sha256).ok_or("the hash of spooled bytes is hex")?;
-        self.write_record(&place, &meta).await?;
-        if let Some(root) = &self.local_root {
-            let path = file_path(root, &place);
-            let (sha256, bytes) = (spooled.sha256.clone(), spooled.bytes);
-            let (from, to, root) = (spooled.path, path.clone(), root.clone());
-            spawn(move || publish(from, &to, &root, bytes)).await?;
+        let record = serde_json::to_vec_pretty(&meta)?;
+        if let Some(root) = self.local_root.clone() {
+            let (path, spool_dir) = (file_path(&root, &place), self.spool_dir.clone());
+            let (sha256, bytes) = (spooled.sha256, spooled.bytes);
+            let (from, to) = (spooled.path, path.clone());
+            spawn(move || publish_both(&record, from, &to, bytes, &root, &spool_dir)).await?;
             return Ok(Landed { sha256, bytes, path, spool: None, meta });
+        }
+        let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        match self.store.put_opts(&record_path(&place), Bytes::from(record).into(), create).await {
+            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
         match self.store.head(&place).await {
             Ok(there) if there.size == spooled.bytes => {}
@@ -151,29 +156,6 @@ impl Landing {
             self.land(spooled, meta).await
         };
         work.await.map_err(|source| FetchError::Landing { url, source })
-    }
-
-    async fn write_record(&self, place: &ObjectPath, meta: &FetchMeta) -> IoResult<()> {
-        let text = serde_json::to_vec_pretty(meta)?;
-        if let Some(root) = &self.local_root {
-            let path = file_path(root, &record_path(place));
-            if tokio::fs::try_exists(&path).await? {
-                return Ok(());
-            }
-            tokio::fs::create_dir_all(&self.spool_dir).await?;
-            let (dir, root) = (self.spool_dir.clone(), root.clone());
-            return spawn(move || {
-                let mut temp = builder("record-").tempfile_in(dir)?;
-                std::io::Write::write_all(&mut temp, &text)?;
-                publish(temp.into_temp_path(), &path, &root, text.len() as u64)
-            })
-            .await;
-        }
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match self.store.put_opts(&record_path(place), Bytes::from(text).into(), options).await {
-            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
     }
 
     async fn upload(&self, place: &ObjectPath, spooled: &Spooled) -> IoResult<()> {
@@ -324,14 +306,55 @@ pub(crate) async fn hash_file(path: PathBuf) -> IoResult<(String, u64)> {
     .await
 }
 
-/// Moves a spooled file to its final place so that it is there whole or not at all.
-fn publish(from: tempfile::TempPath, to: &Path, root: &Path, bytes: u64) -> std::io::Result<()> {
+/// Publishes the record, unless an earlier exchange has left one, and the bytes beside it.
+fn publish_both(
+    record: &[u8],
+    body: tempfile::TempPath,
+    to: &Path,
+    bytes: u64,
+    root: &Path,
+    spool_dir: &Path,
+) -> std::io::Result<()> {
+    let dir = to.parent().unwrap_or(root);
+    create_dirs(dir, root)?;
+    let mut record_name = to.as_os_str().to_owned();
+    record_name.push(".json");
+    let record_path = PathBuf::from(record_name);
+    if !record_path.try_exists()? {
+        std::fs::create_dir_all(spool_dir)?;
+        let mut temp = builder("record-").tempfile_in(spool_dir)?;
+        std::io::Write::write_all(&mut temp, record)?;
+        publish(temp.into_temp_path(), &record_path, dir)?;
+    }
     // An object of another length is the remnant of a damaged disk; the bytes at hand are proven and replace it.
-    if std::fs::metadata(to).is_ok_and(|there| there.is_file() && there.len() == bytes) {
+    if !std::fs::metadata(to).is_ok_and(|there| there.is_file() && there.len() == bytes) {
+        publish(body, to, dir)?;
+    }
+    // A name lasts only when its directory is flushed.
+    std::fs::File::open(dir)?.sync_all()
+}
+
+/// Creates the folders below `root` and flushes each folder that got a new entry.
+fn create_dirs(dir: &Path, root: &Path) -> std::io::Result<()> {
+    if dir.is_dir() {
         return Ok(());
     }
-    let dir = to.parent().unwrap_or(root);
-    std::fs::create_dir_all(dir)?;
+    std::fs::create_dir_all(root)?;
+    let mut current = root.to_path_buf();
+    for part in dir.strip_prefix(root).unwrap_or(Path::new("")).components() {
+        let parent = current.clone();
+        current.push(part);
+        match std::fs::create_dir(&current) {
+            Ok(()) => std::fs::File::open(parent)?.sync_all()?,
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Moves a spooled file to its final place so that it is there whole or not at all. The caller flushes the folder.
+fn publish(from: tempfile::TempPath, to: &Path, dir: &Path) -> std::io::Result<()> {
     std::fs::File::open(&from)?.sync_all()?;
     match std::fs::rename(&from, to) {
         // The path is renamed: nothing is left for the guard to remove, and removing nothing is no error.
@@ -343,10 +366,6 @@ fn publish(from: tempfile::TempPath, to: &Path, root: &Path, bytes: u64) -> std:
             near.persist(to).map_err(|failed| failed.error)?;
         }
         Err(error) => return Err(error),
-    }
-    // Directories up to the store's root may be new, and a name lasts only when its directory is flushed.
-    for parent in to.ancestors().skip(1).take_while(|parent| parent.starts_with(root)) {
-        std::fs::File::open(parent)?.sync_all()?;
     }
     Ok(())
 }

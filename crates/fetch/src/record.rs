@@ -65,7 +65,7 @@ impl<T> Record<T> {
 impl Writer {
     /// Writes one exchange; blocking, the body is copied.
     fn write(&self, meta: &FetchMeta, request: &Request, body: Body) -> std::io::Result<()> {
-        let (Some(status), Ok(url)) = (meta.status, Url::parse(&meta.final_url)) else {
+        let (Some(status), Ok(url)) = (meta.status, Url::parse(&without_masked(&meta.final_url))) else {
             return Ok(());
         };
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
@@ -83,7 +83,7 @@ impl Writer {
             n,
             cassette: meta.started_at.to_string(),
             method: meta.method.clone(),
-            url: without_masked(&url),
+            url,
             status,
             headers: joined_headers(&meta.headers),
             body_file,
@@ -103,26 +103,34 @@ enum Body {
     Text(String),
 }
 
-/// Drops query parameters whose values were masked: whoever replays has no secrets.
-fn without_masked(url: &Url) -> Url {
-    let mut bare = url.clone();
-    if let Some(query) = url.query() {
-        let kept: Vec<&str> = query.split('&').filter(|pair| !pair.ends_with("=***")).collect();
-        bare.set_query((!kept.is_empty()).then(|| kept.join("&")).as_deref());
+/// Drops query parameters whose values were masked, from URLs and from headers that hold some: whoever replays has no
+/// secrets.
+fn without_masked(text: &str) -> String {
+    let mut clean = text.to_owned();
+    while let Some(mask) = clean.find("=***") {
+        let Some(begin) = clean[..mask].rfind(['?', '&']) else {
+            return clean;
+        };
+        let end = mask + "=***".len();
+        // `?key=***&b` becomes `?b`, `?a&key=***` becomes `?a`.
+        let is_first_of_more = clean[begin..].starts_with('?') && clean[end..].starts_with('&');
+        let range = if is_first_of_more { begin + 1..end + 1 } else { begin..end };
+        clean.replace_range(range, "");
     }
-    bare
+    clean
 }
 
 fn joined_headers(headers: &[(String, String)]) -> BTreeMap<String, String> {
     let mut joined: BTreeMap<String, String> = BTreeMap::new();
     for (name, value) in headers.iter().filter(|(name, _)| !ENCODED_HEADERS.contains(&name.as_str())) {
+        let value = without_masked(value);
         joined
             .entry(name.clone())
             .and_modify(|all| {
                 all.push_str(", ");
-                all.push_str(value);
+                all.push_str(&value);
             })
-            .or_insert_with(|| value.clone());
+            .or_insert(value);
     }
     joined
 }
@@ -177,5 +185,21 @@ impl ExchangeSink for Heard<'_> {
 
     fn waiting(&self, reason: Option<&str>) {
         self.sink.waiting(reason);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masked_parameters_are_dropped() {
+        let check = |text: &str, expected: &str| assert_eq!(without_masked(text), expected);
+        check("https://a.org/x?key=***", "https://a.org/x");
+        check("/x?key=***&b=1", "/x?b=1");
+        check("/x?b=1&key=***", "/x?b=1");
+        check("/x?b=1&key=***&token=***&c", "/x?b=1&c");
+        check("<https://a.org/?key=***&p=2>; rel=\"next\"", "<https://a.org/?p=2>; rel=\"next\"");
+        check("=***", "=***");
     }
 }

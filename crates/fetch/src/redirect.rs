@@ -32,6 +32,9 @@ impl Hop {
     pub(crate) fn first(request: &Request) -> Self {
         let mut url = request.url.clone();
         if !request.secret_query.is_empty() {
+            // A next link of the provider repeats our key, masked by now: the true one takes its place.
+            let is_secret = |name: &str| request.secret_query.iter().any(|(key, _)| key == name);
+            retain_query(&mut url, |name| !is_secret(name));
             let secrets = request.secret_query.iter().map(|(name, secret)| (name.as_str(), secret.expose()));
             url.query_pairs_mut().extend_pairs(secrets);
         }
@@ -113,6 +116,17 @@ impl Hop {
     }
 }
 
+/// Keeps the query parameters whose names pass, byte for byte.
+fn retain_query(url: &mut Url, keep: impl Fn(&str) -> bool) {
+    let Some(query) = url.query() else {
+        return;
+    };
+    let name_of = |pair: &str| url::form_urlencoded::parse(pair.as_bytes()).next().map(|(name, _)| name.into_owned());
+    let kept: Vec<&str> = query.split('&').filter(|pair| name_of(pair).is_none_or(|name| keep(&name))).collect();
+    let kept = kept.join("&");
+    url.set_query((!kept.is_empty()).then_some(kept.as_str()));
+}
+
 /// Says whether a status sends us elsewhere.
 pub(crate) fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
@@ -136,6 +150,18 @@ mod tests {
             Err(error) => error.to_string(),
         };
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn secrets_take_the_place_of_their_masks() {
+        let check = |url: &str, expected: &str| {
+            let mut request = Request::get(url.parse().unwrap());
+            request.secret_query.push(("key".to_owned(), Secret::new("a b".to_owned())));
+            assert_eq!(Hop::first(&request).url.as_str(), expected);
+        };
+        check("https://a.org/x", "https://a.org/x?key=a+b");
+        check("https://a.org/x?key=***&q=%20;,", "https://a.org/x?q=%20;,&key=a+b");
+        check("https://a.org/x?key=***", "https://a.org/x?key=a+b");
     }
 
     #[test]

@@ -242,6 +242,8 @@ struct Shared {
     routes: Mutex<Vec<(Route, usize)>>,
     asked: Mutex<Vec<Asked>>,
     connections: Mutex<u64>,
+    /// Requests being answered now, and the most there ever were.
+    busy: Mutex<(u64, u64)>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -262,6 +264,7 @@ impl EvilHttp {
             routes: Mutex::new(routes),
             asked: Mutex::new(Vec::new()),
             connections: Mutex::new(0),
+            busy: Mutex::new((0, 0)),
         });
         let task = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Self { address, shared, task }
@@ -292,6 +295,11 @@ impl EvilHttp {
     /// Returns all requests so far.
     pub fn asked(&self) -> Vec<Asked> {
         lock(&self.shared.asked).clone()
+    }
+
+    /// Returns the most requests that were being answered at once.
+    pub fn busiest(&self) -> u64 {
+        lock(&self.shared.busy).1
     }
 
     /// Returns how many connections were accepted.
@@ -325,7 +333,14 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
     while let Some(asked) = read_request(&mut stream, &mut pending, shared.started).await {
         lock(&shared.asked).push(asked.clone());
         let answer = next_answer(&shared, &asked.target);
-        match send(&mut stream, &asked, &answer).await {
+        {
+            let mut busy = lock(&shared.busy);
+            busy.0 += 1;
+            busy.1 = busy.1.max(busy.0);
+        }
+        let outcome = send(&mut stream, &asked, &answer).await;
+        lock(&shared.busy).0 -= 1;
+        match outcome {
             Ok(After::Open) => {}
             Ok(After::Closed) | Err(_) => return,
         }

@@ -7,7 +7,7 @@ use hambar_core::Validators;
 use hambar_fetch::{Fetched, Record, Recordings, Replay, ReplayServer, Request, Secret, Transport};
 use hambar_testkit::evil_http::{Answer, EvilHttp, Route};
 
-use crate::support::{Bench, FixedClock, assert_body, get, gzip, text};
+use crate::support::{Bench, FixedClock, Store, assert_body, get, gzip, text};
 
 /// The folder of real recordings; `None`, said aloud, where it is missing.
 fn shared_data() -> Option<PathBuf> {
@@ -59,7 +59,7 @@ async fn real_recordings_are_answered_as_recorded() {
     let Some(data) = shared_data() else { return };
     for (folder, count) in RECORDINGS {
         let file = data.join(folder).join("replay.jsonl");
-        let bench = Bench::new();
+        let bench = Bench { store: Store::Memory, ..Bench::new() };
         let replay = Replay::open(&file, bench.landing(), Arc::new(FixedClock)).unwrap();
         assert_eq!(replay.recordings().exchanges().len(), count, "{folder}");
         for index in 0..count {
@@ -79,7 +79,7 @@ async fn real_recordings_are_served_over_http() {
         let recordings = Recordings::open(&data.join(folder).join("replay.jsonl")).unwrap();
         let reference = Recordings::open(&data.join(folder).join("replay.jsonl")).unwrap();
         let server = ReplayServer::start(recordings).await.unwrap();
-        let bench = Bench::new();
+        let bench = Bench { store: Store::Memory, ..Bench::new() };
         let stack = bench.http();
         for index in 0..count {
             let mut request = request_of(&reference, index);

@@ -52,7 +52,8 @@ async fn canaries_reach_the_provider_and_nobody_else() {
     }
     let closed = secret_request("http://127.0.0.1:1/");
     let outcome = bench.send(closed).await;
-    shown.push_str(&format!("{outcome:?}{}", text(outcome)));
+    shown.push_str(&format!("{outcome:?}"));
+    shown.push_str(&text(outcome));
     shown.push_str(&format!("{:?}{:?}", bench.sink, bench.stack()));
     files(bench.dir.path(), &mut shown);
 

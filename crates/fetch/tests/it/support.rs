@@ -11,11 +11,12 @@ use hambar_fetch::{
     Transport, stack,
 };
 use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
 use sha2::Digest;
 use tokio::io::AsyncWriteExt;
 
 #[derive(Debug)]
-pub struct FixedClock;
+pub(crate) struct FixedClock;
 
 impl Clock for FixedClock {
     fn now(&self) -> jiff::Timestamp {
@@ -24,14 +25,14 @@ impl Clock for FixedClock {
 }
 
 #[derive(Debug, Default)]
-pub struct Sink {
-    pub exchanges: Mutex<Vec<FetchMeta>>,
-    pub waits: Mutex<Vec<String>>,
-    pub bytes: Mutex<u64>,
+pub(crate) struct Sink {
+    pub(crate) exchanges: Mutex<Vec<FetchMeta>>,
+    pub(crate) waits: Mutex<Vec<String>>,
+    pub(crate) bytes: Mutex<u64>,
 }
 
 impl Sink {
-    pub fn exchanges(&self) -> Vec<FetchMeta> {
+    pub(crate) fn exchanges(&self) -> Vec<FetchMeta> {
         self.exchanges.lock().unwrap().clone()
     }
 }
@@ -52,14 +53,24 @@ impl ExchangeSink for Sink {
 
 /// A store, a spool folder and settings that make tests short.
 #[derive(Debug)]
-pub struct Bench {
-    pub dir: tempfile::TempDir,
-    pub config: FetchConfig,
-    pub sink: Sink,
+pub(crate) struct Bench {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) config: FetchConfig,
+    pub(crate) sink: Sink,
+    pub(crate) store: Store,
+}
+
+/// Where bytes are landed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Store {
+    /// A folder, flushed as in production.
+    Folder,
+    /// Memory, for tests of many small answers.
+    Memory,
 }
 
 impl Bench {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let config = FetchConfig {
             contact: "mailto:test@example.org".to_owned(),
             allow_hosts: AllowHosts::parse(["127.0.0.1", "localhost"]).unwrap(),
@@ -71,50 +82,53 @@ impl Bench {
             backoff_max: Duration::from_millis(10),
             ..FetchConfig::default()
         };
-        Self { dir: tempfile::tempdir().unwrap(), config, sink: Sink::default() }
+        Self { dir: tempfile::tempdir().unwrap(), config, sink: Sink::default(), store: Store::Folder }
     }
 
-    pub fn spool(&self) -> PathBuf {
+    pub(crate) fn spool(&self) -> PathBuf {
         self.dir.path().join("spool")
     }
 
-    pub fn landing(&self) -> Landing {
+    pub(crate) fn landing(&self) -> Landing {
+        if self.store == Store::Memory {
+            return Landing::new(Arc::new(InMemory::new()), None, self.spool());
+        }
         let root = self.dir.path().join("store");
         std::fs::create_dir_all(&root).unwrap();
         Landing::new(Arc::new(LocalFileSystem::new_with_prefix(&root).unwrap()), Some(root), self.spool())
     }
 
-    pub fn http(&self) -> Http {
+    pub(crate) fn http(&self) -> Http {
         Http::new(self.config.clone(), self.landing(), Arc::new(FixedClock)).unwrap()
     }
 
-    pub fn stack(&self) -> Arc<dyn Transport> {
+    pub(crate) fn stack(&self) -> Arc<dyn Transport> {
         stack(&self.config, self.landing(), Arc::new(FixedClock)).unwrap()
     }
 
     /// Sends once, without retries.
-    pub async fn once(&self, request: Request) -> Result<Fetched, FetchError> {
+    pub(crate) async fn once(&self, request: Request) -> Result<Fetched, FetchError> {
         self.http().send(request, &self.sink).await
     }
 
     /// Sends through the whole stack.
-    pub async fn send(&self, request: Request) -> Result<Fetched, FetchError> {
+    pub(crate) async fn send(&self, request: Request) -> Result<Fetched, FetchError> {
         self.stack().send(request, &self.sink).await
     }
 
     /// Says in a line how a single attempt ended: the body's length and hash, or the error.
-    pub async fn once_text(&self, request: Request) -> String {
+    pub(crate) async fn once_text(&self, request: Request) -> String {
         let url = request.url.to_string();
         text(self.once(request).await).replace(&url, "URL")
     }
 
     /// Checks that nothing was landed.
-    pub fn assert_nothing_landed(&self) {
+    pub(crate) fn assert_nothing_landed(&self) {
         assert!(!self.dir.path().join("store/raw").exists(), "something was landed");
     }
 }
 
-pub fn text(outcome: Result<Fetched, FetchError>) -> String {
+pub(crate) fn text(outcome: Result<Fetched, FetchError>) -> String {
     match outcome {
         Ok(Fetched::Fresh(landed)) => format!("{} bytes", landed.bytes),
         Ok(Fetched::NotModified(_)) => "not modified".to_owned(),
@@ -122,16 +136,16 @@ pub fn text(outcome: Result<Fetched, FetchError>) -> String {
     }
 }
 
-pub fn get(url: &str) -> Request {
+pub(crate) fn get(url: &str) -> Request {
     Request::get(url.parse().unwrap())
 }
 
-pub fn resumable(url: &str) -> Request {
+pub(crate) fn resumable(url: &str) -> Request {
     Request { resumable: true, ..get(url) }
 }
 
 /// Checks that what was landed is exactly `body`.
-pub fn assert_body(outcome: Result<Fetched, FetchError>, body: &[u8]) -> Landed {
+pub(crate) fn assert_body(outcome: Result<Fetched, FetchError>, body: &[u8]) -> Landed {
     match outcome {
         Ok(Fetched::Fresh(landed)) => {
             assert_eq!(landed.bytes, body.len() as u64);
@@ -144,12 +158,12 @@ pub fn assert_body(outcome: Result<Fetched, FetchError>, body: &[u8]) -> Landed 
     }
 }
 
-pub fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Bytes that do not compress and differ everywhere.
-pub fn noise(length: usize) -> Vec<u8> {
+pub(crate) fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {
@@ -162,21 +176,21 @@ pub fn noise(length: usize) -> Vec<u8> {
     bytes
 }
 
-pub async fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) async fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzipEncoder::new(Vec::new());
     encoder.write_all(bytes).await.unwrap();
     encoder.shutdown().await.unwrap();
     encoder.into_inner()
 }
 
-pub async fn brotli(bytes: &[u8]) -> Vec<u8> {
+pub(crate) async fn brotli(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = BrotliEncoder::with_quality(Vec::new(), async_compression::Level::Fastest);
     encoder.write_all(bytes).await.unwrap();
     encoder.shutdown().await.unwrap();
     encoder.into_inner()
 }
 
-pub async fn zstd(bytes: &[u8]) -> Vec<u8> {
+pub(crate) async fn zstd(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = ZstdEncoder::new(Vec::new());
     encoder.write_all(bytes).await.unwrap();
     encoder.shutdown().await.unwrap();
