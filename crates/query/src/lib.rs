@@ -1,1 +1,16 @@
-//! placeholder
+//! SQL over the lake: one gate that every statement passes, a DataFusion session that reads one snapshot per
+//! table, and a worker process in which all of it runs. Nothing here writes to the lake.
+
+mod error;
+mod functions;
+mod gate;
+mod limits;
+mod session;
+mod worker;
+
+pub use error::{ErrorReport, Position, QueryError};
+pub use functions::{TABLE_FUNCTIONS, offered_functions};
+pub use gate::{Checked, Relation, check};
+pub use limits::{GateLimits, QueryLimits};
+pub use session::{Prepared, QueryEngine, RowStream, VersionRead};
+pub use worker::{QueryRequest, QueryWorker, QueryWorkers, child_main};

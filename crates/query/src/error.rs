@@ -1,0 +1,318 @@
+//! Why a query was refused or failed, and how that crosses from the worker process to its parent.
+
+use std::fmt;
+use std::time::Duration;
+
+use datafusion::error::DataFusionError;
+use hambar_core::{Classified, ErrorClass, StoreError};
+use serde::{Deserialize, Serialize};
+
+/// A place in the statement's text, both counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The line.
+    pub line: u64,
+    /// The character in the line.
+    pub column: u64,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "line {}, column {}", self.line, self.column)
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The text is longer than the gate reads.
+    #[error("the statement has {bytes} bytes; at most {limit} are read")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The statement is more complex than can be planned safely.
+    #[error("the statement is too complex: {found} {what}, at most {limit} are allowed")]
+    TooComplex {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much.
+        found: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The text is not SQL.
+    #[error("{message}")]
+    Syntax {
+        /// What was expected and found.
+        message: String,
+        /// Where.
+        position: Option<Position>,
+    },
+    /// The statement is of a kind that is not offered.
+    #[error("{what} is not allowed: the store is read with queries, and with nothing else")]
+    Statement {
+        /// The kind of statement or clause.
+        what: String,
+    },
+    /// There is not exactly one statement.
+    #[error("{count} statements were sent; one at a time is allowed")]
+    Count {
+        /// How many there are.
+        count: usize,
+    },
+    /// The function is not offered.
+    #[error("function `{name}` is not allowed")]
+    Function {
+        /// Its name.
+        name: String,
+        /// Where.
+        position: Option<Position>,
+    },
+    /// The statement names a file or an address instead of a table.
+    #[error("`{text}` is not allowed: only tables of the catalogue are read, no files and no addresses")]
+    Source {
+        /// The text as given, shortened.
+        text: String,
+        /// Where.
+        position: Option<Position>,
+    },
+    /// A table's name lacks its namespace.
+    #[error("table `{name}` has no namespace: write `namespace.{name}`")]
+    Unqualified {
+        /// The name as given.
+        name: String,
+        /// Where.
+        position: Option<Position>,
+    },
+    /// There is no such table that the asker may see.
+    #[error("table `{name}` does not exist")]
+    UnknownTable {
+        /// The name as given.
+        name: String,
+        /// A table whose name is close.
+        similar: Option<String>,
+    },
+    /// A time travel clause or function cannot be used as written.
+    #[error("{what}")]
+    Travel {
+        /// The clause and what is wrong with it.
+        what: String,
+    },
+    /// The statement cannot be planned: unknown column, types that do not fit …
+    #[error("{message}")]
+    Plan {
+        /// What DataFusion said.
+        message: String,
+        /// Where, if known.
+        position: Option<Position>,
+    },
+    /// The plan has a node that is not offered.
+    #[error("the plan has a step of the kind `{node}`, which is not allowed")]
+    Node {
+        /// The kind of node.
+        node: String,
+    },
+    /// A step failed while the query ran.
+    #[error("{message}")]
+    Execute {
+        /// What to do about it.
+        class: ErrorClass,
+        /// What failed.
+        message: String,
+    },
+    /// Planning took too long.
+    #[error("the statement was not planned within {} s", .limit.as_secs_f64())]
+    PlanTime {
+        /// The limit.
+        limit: Duration,
+    },
+    /// The query took too long.
+    #[error("the query was stopped after {} s", .limit.as_secs_f64())]
+    RunTime {
+        /// The limit.
+        limit: Duration,
+    },
+    /// The worker process ended without an answer.
+    #[error("the query ended its worker process ({how}); the worker's memory limit is {memory_bytes} bytes")]
+    WorkerDied {
+        /// The signal or exit code.
+        how: String,
+        /// The limit that is the usual reason.
+        memory_bytes: u64,
+    },
+    /// The worker process could not be started, or its answer could not be read.
+    #[error("{step} the query worker: {cause}")]
+    Worker {
+        /// What failed: `start`, `confine`, `ask`, `read`.
+        step: &'static str,
+        /// Why.
+        cause: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What the worker process reported.
+    #[error("{}", .0.message)]
+    Reported(ErrorReport),
+}
+
+/// An error as the worker process sends it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorReport {
+    /// The class's name.
+    pub class: String,
+    /// The message, causes included.
+    pub message: String,
+    /// Advice.
+    pub hint: Option<String>,
+    /// The place in the statement.
+    pub position: Option<Position>,
+}
+
+impl QueryError {
+    /// Returns the place in the statement, where it is known.
+    pub fn position(&self) -> Option<Position> {
+        match self {
+            Self::Syntax { position, .. }
+            | Self::Function { position, .. }
+            | Self::Source { position, .. }
+            | Self::Unqualified { position, .. }
+            | Self::Plan { position, .. } => *position,
+            Self::Reported(report) => report.position,
+            _ => None,
+        }
+    }
+
+    /// Returns the error in the form that crosses processes.
+    pub fn report(&self) -> ErrorReport {
+        ErrorReport {
+            class: self.class().name().to_owned(),
+            message: hambar_core::Chain(self).to_string(),
+            hint: self.hint(),
+            position: self.position(),
+        }
+    }
+
+    /// Translates an error of planning.
+    pub(crate) fn from_plan(error: &DataFusionError) -> Self {
+        if let Some(own) = own_error(error) {
+            return own;
+        }
+        let position = error
+            .diagnostic()
+            .and_then(|diagnostic| diagnostic.span)
+            .map(|span| Position { line: span.start.line, column: span.start.column });
+        match error.find_root() {
+            DataFusionError::ResourcesExhausted(message) => {
+                Self::Execute { class: ErrorClass::Limit, message: plain(message) }
+            }
+            DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) | DataFusionError::ParquetError(_) => {
+                Self::Execute { class: ErrorClass::Store, message: plain(&error.strip_backtrace()) }
+            }
+            _ => Self::Plan { message: plain(&error.strip_backtrace()), position },
+        }
+    }
+
+    /// Translates an error of running.
+    pub(crate) fn from_run(error: &DataFusionError) -> Self {
+        if let Some(own) = own_error(error) {
+            return own;
+        }
+        let class = match error.find_root() {
+            DataFusionError::ResourcesExhausted(_) => ErrorClass::Limit,
+            DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) | DataFusionError::ParquetError(_) => {
+                ErrorClass::Store
+            }
+            DataFusionError::Internal(_) | DataFusionError::ExecutionJoin(_) => ErrorClass::Internal,
+            _ => ErrorClass::Query,
+        };
+        Self::Execute { class, message: plain(&error.strip_backtrace()) }
+    }
+}
+
+/// Our own errors travel through DataFusion as external ones; this takes them out again.
+fn own_error(error: &DataFusionError) -> Option<QueryError> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(current) = cause {
+        if let Some(own) = current.downcast_ref::<QueryError>() {
+            return Some(QueryError::Reported(own.report()));
+        }
+        cause = current.source();
+    }
+    None
+}
+
+/// DataFusion's advice for its own administrators.
+const POOL_ADVICE: &str = " Consider increasing the memory limit config: 'datafusion.runtime.memory_limit', or \
+    decreasing the config: 'datafusion.execution.sort_spill_reservation_bytes'.";
+
+/// DataFusion's prefixes and its invitation to file a bug are not for users.
+fn plain(message: &str) -> String {
+    let message = message.split(".\nThis issue was likely caused by a bug in DataFusion").next().unwrap_or(message);
+    let mut rest = message;
+    for prefix in
+        ["Error during planning: ", "Schema error: ", "Execution error: ", "Arrow error: ", "External error: "]
+    {
+        rest = rest.strip_prefix(prefix).unwrap_or(rest);
+    }
+    rest.trim_end_matches('.').replace('\n', " ").replace(POOL_ADVICE, "")
+}
+
+impl Classified for QueryError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::TooLong { .. }
+            | Self::TooComplex { .. }
+            | Self::PlanTime { .. }
+            | Self::RunTime { .. }
+            | Self::WorkerDied { .. } => ErrorClass::Limit,
+            Self::Syntax { .. }
+            | Self::Unqualified { .. }
+            | Self::UnknownTable { .. }
+            | Self::Travel { .. }
+            | Self::Plan { .. } => ErrorClass::Query,
+            Self::Statement { .. }
+            | Self::Count { .. }
+            | Self::Function { .. }
+            | Self::Source { .. }
+            | Self::Node { .. } => ErrorClass::Denied,
+            Self::Execute { class, .. } => *class,
+            Self::Worker { .. } => ErrorClass::Internal,
+            Self::Store(error) => error.class(),
+            Self::Reported(report) => ErrorClass::from_name(&report.class).unwrap_or(ErrorClass::Internal),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::TooLong { .. } | Self::TooComplex { .. } => {
+                "split the query, or put long lists of values into a table"
+            }
+            Self::Statement { .. } => "allowed are SELECT, WITH, VALUES, EXPLAIN, DESCRIBE, SHOW TABLES, SHOW COLUMNS",
+            Self::Function { .. } => "`SELECT routine_name FROM information_schema.routines` lists what there is",
+            Self::UnknownTable { similar: Some(similar), .. } => return Some(format!("did you mean `{similar}`?")),
+            Self::UnknownTable { .. } | Self::Unqualified { .. } | Self::Source { .. } => {
+                "`SHOW TABLES` lists what there is"
+            }
+            Self::PlanTime { .. } => "simplify nested expressions and repeated subqueries",
+            Self::RunTime { .. } => "filter more rows, or raise the time limit",
+            Self::WorkerDied { .. } => "filter earlier, make fewer or shorter values, or raise the memory limit",
+            Self::Execute { class: ErrorClass::Limit, .. } => {
+                "filter earlier, group by fewer keys, or raise the memory limit"
+            }
+            Self::Store(error) => return error.hint(),
+            Self::Reported(report) => return report.hint.clone(),
+            Self::Syntax { .. }
+            | Self::Count { .. }
+            | Self::Travel { .. }
+            | Self::Plan { .. }
+            | Self::Node { .. }
+            | Self::Execute { .. }
+            | Self::Worker { .. } => return None,
+        };
+        Some(text.to_owned())
+    }
+}

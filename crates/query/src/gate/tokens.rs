@@ -1,0 +1,94 @@
+//! The first look at a statement: its tokens, how many there are, and the word it starts with.
+
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+
+use crate::error::{Position, QueryError};
+use crate::gate::complexity::too_complex;
+use crate::gate::dialect::HambarDialect;
+use crate::limits::GateLimits;
+
+/// Words that an allowed statement may start with.
+const STARTS: [&str; 8] = ["SELECT", "WITH", "VALUES", "FROM", "EXPLAIN", "DESCRIBE", "DESC", "SHOW"];
+/// Words that may stand between `EXPLAIN` and the statement.
+const EXPLAIN_WORDS: [&str; 7] = ["ANALYZE", "VERBOSE", "FORMAT", "TREE", "INDENT", "PGJSON", "GRAPHVIZ"];
+
+/// Splits the text into tokens without white space and comments.
+pub(crate) fn tokens(sql: &str, limits: &GateLimits) -> Result<Vec<TokenWithSpan>, QueryError> {
+    let all = Tokenizer::new(&HambarDialect, sql).tokenize_with_location().map_err(|error| QueryError::Syntax {
+        message: error.message,
+        position: Some(Position { line: error.location.line, column: error.location.column }),
+    })?;
+    let mut tokens: Vec<TokenWithSpan> =
+        all.into_iter().filter(|token| !matches!(token.token, Token::Whitespace(_))).collect();
+    while tokens.last().is_some_and(|token| matches!(token.token, Token::SemiColon | Token::EOF)) {
+        tokens.pop();
+    }
+    if tokens.len() > limits.tokens_max {
+        return Err(too_complex("tokens", tokens.len(), limits.tokens_max));
+    }
+    let statements = 1 + tokens.iter().filter(|token| token.token == Token::SemiColon).count();
+    if statements > 1 {
+        return Err(QueryError::Count { count: statements });
+    }
+    drop_for_before_version(&mut tokens);
+    Ok(tokens)
+}
+
+/// The parser knows `t VERSION AS OF 3`; `t FOR VERSION AS OF 3` and `t FOR TIMESTAMP AS OF …` mean the same.
+fn drop_for_before_version(tokens: &mut Vec<TokenWithSpan>) {
+    let is_word = |token: Option<&TokenWithSpan>, words: &[&str]| {
+        token.is_some_and(|token| match &token.token {
+            Token::Word(word) => {
+                word.quote_style.is_none() && words.iter().any(|text| word.value.eq_ignore_ascii_case(text))
+            }
+            _ => false,
+        })
+    };
+    let mut place = 0;
+    while place < tokens.len() {
+        let found = is_word(tokens.get(place), &["FOR"])
+            && is_word(tokens.get(place + 1), &["VERSION", "TIMESTAMP"])
+            && is_word(tokens.get(place + 2), &["AS"])
+            && is_word(tokens.get(place + 3), &["OF"]);
+        if found {
+            tokens.remove(place);
+        }
+        place += 1;
+    }
+}
+
+/// Returns the word that the statement starts with, if it may. Many statements that are not offered do not even
+/// parse; whoever sends one should read that it is not allowed, not that a comma is missing.
+pub(crate) fn allowed_start(tokens: &[TokenWithSpan]) -> Result<String, QueryError> {
+    let Some(first) = tokens.iter().find(|token| token.token != Token::LParen) else {
+        return Err(QueryError::Syntax { message: "the statement is empty".to_owned(), position: None });
+    };
+    let Token::Word(word) = &first.token else {
+        let position = Some(Position { line: first.span.start.line, column: first.span.start.column });
+        return Err(QueryError::Syntax { message: format!("expected a query, found `{}`", first.token), position });
+    };
+    let word = word.value.to_uppercase();
+    if !STARTS.contains(&word.as_str()) {
+        return Err(QueryError::Statement { what: format!("`{}`", word.chars().take(40).collect::<String>()) });
+    }
+    if word == "SHOW" {
+        let what = tokens.get(1).map(|token| token.token.to_string().to_uppercase()).unwrap_or_default();
+        if !matches!(what.as_str(), "TABLES" | "COLUMNS") {
+            return Err(QueryError::Statement {
+                what: format!("`SHOW {}`", what.chars().take(40).collect::<String>()),
+            });
+        }
+    }
+    if word == "EXPLAIN" {
+        let explained = tokens.iter().skip(1).find_map(|token| match &token.token {
+            Token::Word(word) => Some(word.value.to_uppercase()).filter(|word| !EXPLAIN_WORDS.contains(&word.as_str())),
+            _ => None,
+        });
+        if let Some(explained) = explained
+            && !matches!(explained.as_str(), "SELECT" | "WITH" | "VALUES" | "FROM")
+        {
+            return Err(QueryError::Statement { what: format!("`EXPLAIN {explained}`") });
+        }
+    }
+    Ok(word)
+}

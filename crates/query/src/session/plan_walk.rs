@@ -1,0 +1,131 @@
+//! The last wall before a plan runs: every node is of a listed kind, every table is one of ours, every function is
+//! offered, and no regular expression outgrew its limit while constants were folded.
+
+use datafusion::common::tree_node::TreeNode;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::datasource::cte_worktable::CteWorkTable;
+use datafusion::datasource::{TableProvider, ViewTable, source_as_provider};
+use datafusion::error::DataFusionError;
+use datafusion::functions_table::generate_series::GenerateSeriesTable;
+use datafusion::logical_expr::{Expr, LogicalPlan, Operator, TableScan, WindowFunctionDefinition};
+use datafusion::scalar::ScalarValue;
+
+use super::table::LakeTable;
+use crate::error::QueryError;
+use crate::functions;
+
+/// Checks a plan before it is optimised: nodes, tables and functions as the statement names them.
+pub(crate) fn check(plan: &LogicalPlan) -> Result<(), QueryError> {
+    walk(plan, |expr| check_function(expr))
+}
+
+/// Checks a plan after it is optimised, when constants are folded.
+pub(crate) fn check_optimized(plan: &LogicalPlan, regex_bytes_max: usize) -> Result<(), QueryError> {
+    walk(plan, |expr| check_pattern(expr, regex_bytes_max))
+}
+
+fn walk(plan: &LogicalPlan, check_expr: impl Fn(&Expr) -> Result<(), QueryError>) -> Result<(), QueryError> {
+    let external = |error: QueryError| DataFusionError::External(Box::new(error));
+    let walked = plan.apply_with_subqueries(|node| {
+        check_node(node).map_err(external)?;
+        node.apply_expressions(|root| {
+            root.apply(|expr| {
+                check_expr(expr).map_err(external)?;
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    });
+    walked.map(|_| ()).map_err(|error| QueryError::from_plan(&error))
+}
+
+fn check_node(node: &LogicalPlan) -> Result<(), QueryError> {
+    let refused = |kind: &str| Err(QueryError::Node { node: kind.to_owned() });
+    match node {
+        LogicalPlan::TableScan(scan) => check_scan(scan),
+        LogicalPlan::Projection(_)
+        | LogicalPlan::Filter(_)
+        | LogicalPlan::Window(_)
+        | LogicalPlan::Aggregate(_)
+        | LogicalPlan::Sort(_)
+        | LogicalPlan::Join(_)
+        | LogicalPlan::Repartition(_)
+        | LogicalPlan::Union(_)
+        | LogicalPlan::EmptyRelation(_)
+        | LogicalPlan::Subquery(_)
+        | LogicalPlan::SubqueryAlias(_)
+        | LogicalPlan::Limit(_)
+        | LogicalPlan::Values(_)
+        | LogicalPlan::Explain(_)
+        | LogicalPlan::Analyze(_)
+        | LogicalPlan::Distinct(_)
+        | LogicalPlan::DescribeTable(_)
+        | LogicalPlan::Unnest(_)
+        | LogicalPlan::RecursiveQuery(_) => Ok(()),
+        LogicalPlan::Statement(_) => refused("statement"),
+        LogicalPlan::Extension(_) => refused("extension"),
+        LogicalPlan::Dml(_) => refused("write"),
+        LogicalPlan::Ddl(_) => refused("definition"),
+        LogicalPlan::Copy(_) => refused("copy"),
+    }
+}
+
+fn check_scan(scan: &TableScan) -> Result<(), QueryError> {
+    if scan.table_name.schema() == Some("information_schema") {
+        return Ok(());
+    }
+    let provider = source_as_provider(&scan.source).map_err(|error| QueryError::from_plan(&error))?;
+    let provider: &dyn TableProvider = provider.as_ref();
+    let is_ours = provider.is::<LakeTable>()
+        || provider.is::<ViewTable>()
+        || provider.is::<GenerateSeriesTable>()
+        || provider.is::<CteWorkTable>();
+    if is_ours { Ok(()) } else { Err(QueryError::Node { node: format!("scan of {}", scan.table_name) }) }
+}
+
+fn check_function(expr: &Expr) -> Result<(), QueryError> {
+    let name = match expr {
+        Expr::ScalarFunction(function) => function.func.name(),
+        Expr::AggregateFunction(function) => function.func.name(),
+        Expr::WindowFunction(function) => match &function.fun {
+            WindowFunctionDefinition::AggregateUDF(function) => function.name(),
+            WindowFunctionDefinition::WindowUDF(function) => function.name(),
+        },
+        _ => return Ok(()),
+    };
+    if functions::is_offered(name) {
+        Ok(())
+    } else {
+        Err(QueryError::Function { name: name.to_owned(), position: None })
+    }
+}
+
+fn check_pattern(expr: &Expr, bytes_max: usize) -> Result<(), QueryError> {
+    match expr {
+        Expr::ScalarFunction(call) if call.func.name().starts_with("regexp_") => {
+            call.args.iter().skip(1).try_for_each(|argument| within(argument, bytes_max))
+        }
+        Expr::BinaryExpr(binary) => match binary.op {
+            Operator::RegexMatch | Operator::RegexIMatch | Operator::RegexNotMatch | Operator::RegexNotIMatch => {
+                within(&binary.right, bytes_max)
+            }
+            _ => Ok(()),
+        },
+        Expr::SimilarTo(like) => within(&like.pattern, bytes_max),
+        _ => Ok(()),
+    }
+}
+
+fn within(pattern: &Expr, bytes_max: usize) -> Result<(), QueryError> {
+    let Expr::Literal(value, _) = pattern else {
+        return Ok(());
+    };
+    let text = match value {
+        ScalarValue::Utf8(Some(text)) | ScalarValue::LargeUtf8(Some(text)) | ScalarValue::Utf8View(Some(text)) => text,
+        _ => return Ok(()),
+    };
+    if text.len() <= bytes_max {
+        return Ok(());
+    }
+    let what = "bytes in a regular expression";
+    Err(QueryError::TooComplex { what, found: text.len() as u64, limit: bytes_max as u64 })
+}

@@ -1,0 +1,144 @@
+//! The rows of an answer: plain Arrow types, cut off at the limits of the query.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
+use hambar_core::TableName;
+use serde::{Deserialize, Serialize};
+
+use crate::error::QueryError;
+
+/// Which version of a table a query read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionRead {
+    /// The table.
+    pub table: TableName,
+    /// The version.
+    pub version: u64,
+}
+
+/// The answer to a query. Dropping it stops the query.
+pub struct RowStream {
+    schema: SchemaRef,
+    versions: Vec<VersionRead>,
+    is_truncated: Arc<AtomicBool>,
+    batches: BoxStream<'static, Result<RecordBatch, QueryError>>,
+}
+
+impl std::fmt::Debug for RowStream {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("RowStream").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+impl RowStream {
+    pub(crate) fn new(
+        schema: SchemaRef,
+        versions: Vec<VersionRead>,
+        is_truncated: Arc<AtomicBool>,
+        batches: BoxStream<'static, Result<RecordBatch, QueryError>>,
+    ) -> Self {
+        Self { schema, versions, is_truncated, batches }
+    }
+
+    /// Returns the columns.
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    /// Returns which version of each table is read.
+    pub fn versions(&self) -> &[VersionRead] {
+        &self.versions
+    }
+
+    /// Says, once the stream has ended, whether a limit cut off the result.
+    pub fn is_truncated(&self) -> bool {
+        self.is_truncated.load(Ordering::Acquire)
+    }
+}
+
+impl Stream for RowStream {
+    type Item = Result<RecordBatch, QueryError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.batches.poll_next_unpin(context)
+    }
+}
+
+/// Counts rows and bytes, and cuts off what is beyond the limits.
+#[derive(Debug)]
+pub(crate) struct Cut {
+    pub(crate) rows_left: Option<u64>,
+    pub(crate) bytes_left: u64,
+    pub(crate) is_truncated: Arc<AtomicBool>,
+}
+
+impl Cut {
+    /// Returns what of `batch` still fits; nothing once a limit is reached.
+    pub(crate) fn take(&mut self, batch: RecordBatch) -> Option<RecordBatch> {
+        if batch.num_rows() == 0 {
+            return Some(batch);
+        }
+        let bytes = batch.get_array_memory_size() as u64;
+        if bytes > self.bytes_left || self.rows_left == Some(0) {
+            self.is_truncated.store(true, Ordering::Release);
+            return None;
+        }
+        self.bytes_left -= bytes;
+        let Some(rows_left) = self.rows_left else {
+            return Some(batch);
+        };
+        let rows = batch.num_rows() as u64;
+        if rows <= rows_left {
+            self.rows_left = Some(rows_left - rows);
+            return Some(batch);
+        }
+        self.rows_left = Some(0);
+        self.is_truncated.store(true, Ordering::Release);
+        Some(batch.slice(0, usize::try_from(rows_left).unwrap_or(usize::MAX)))
+    }
+}
+
+/// Returns the schema with plain texts and bytes where DataFusion works on views.
+pub(crate) fn plain_schema(schema: &Schema) -> SchemaRef {
+    let fields: Vec<Field> =
+        schema.fields().iter().map(|field| field.as_ref().clone().with_data_type(plain(field.data_type()))).collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+}
+
+/// A view keeps its whole buffer alive and sends it along; a plain array is only its rows.
+pub(crate) fn plain_batch(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let columns: Result<Vec<ArrayRef>, _> = batch
+        .columns()
+        .iter()
+        .zip(schema.fields())
+        .map(|(column, field)| {
+            if column.data_type() == field.data_type() {
+                Ok(Arc::clone(column))
+            } else {
+                cast(column, field.data_type())
+            }
+        })
+        .collect();
+    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::clone(schema), columns?, &options)
+}
+
+fn plain(kind: &DataType) -> DataType {
+    let inside = |field: &Arc<Field>| Arc::new(field.as_ref().clone().with_data_type(plain(field.data_type())));
+    match kind {
+        DataType::Utf8View => DataType::Utf8,
+        DataType::BinaryView => DataType::Binary,
+        DataType::List(item) => DataType::List(inside(item)),
+        DataType::LargeList(item) => DataType::LargeList(inside(item)),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(inside).collect()),
+        other => other.clone(),
+    }
+}

@@ -1,0 +1,194 @@
+//! One version of a table as DataFusion reads it: a plain Parquet scan over the snapshot's files, with partition
+//! values, statistics from the log, and files left out that cannot hold a wanted row.
+
+use std::sync::{Arc, OnceLock};
+
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::Session;
+use datafusion::common::{DFSchema, Result, ScalarValue, Statistics, project_schema};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::datasource::{TableProvider, TableType};
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use hambar_lake::{DataFile, TableSnapshot};
+use object_store::ObjectMeta;
+
+use super::statistics::{FileBounds, file_statistics, partition_value};
+
+/// Bytes read from the end of a file at first: most footers fit, and save a second request.
+const FOOTER_BYTES: usize = 64 * 1024;
+
+/// One version of a table.
+#[derive(Debug)]
+pub(crate) struct LakeTable {
+    snapshot: TableSnapshot,
+    store: ObjectStoreUrl,
+    /// The columns as users see them.
+    schema: SchemaRef,
+    /// The columns in the files, then the partition columns.
+    layout: TableSchema,
+    /// For each column of `schema`, its place in `layout`.
+    places: Vec<usize>,
+    files: OnceLock<Vec<PartitionedFile>>,
+}
+
+impl LakeTable {
+    pub(crate) fn new(snapshot: TableSnapshot, store: ObjectStoreUrl) -> Self {
+        let is_partition = |field: &Field| snapshot.partition_by.iter().any(|name| name == field.name());
+        let fields: Vec<FieldRef> = snapshot.schema.fields().iter().map(|field| Arc::new(viewed(field))).collect();
+        let schema = Arc::new(Schema::new_with_metadata(fields.clone(), snapshot.schema.metadata().clone()));
+        let (partition, in_file): (Vec<FieldRef>, Vec<FieldRef>) =
+            fields.iter().cloned().partition(|field| is_partition(field));
+        let order = in_file.iter().chain(&partition);
+        let places = fields
+            .iter()
+            .map(|field| order.clone().position(|other| other.name() == field.name()).unwrap_or(0))
+            .collect();
+        let layout = TableSchema::builder(Arc::new(Schema::new(in_file))).with_table_partition_cols(partition).build();
+        Self { snapshot, store, schema, layout, places, files: OnceLock::new() }
+    }
+
+    fn files(&self) -> &[PartitionedFile] {
+        self.files.get_or_init(|| self.snapshot.files.iter().map(|file| self.partitioned_file(file)).collect())
+    }
+
+    fn partitioned_file(&self, file: &DataFile) -> PartitionedFile {
+        let values: Vec<ScalarValue> = self
+            .layout
+            .table_partition_cols()
+            .iter()
+            .map(|field| {
+                let text = file.partition_values.get(field.name()).and_then(|text| text.as_deref());
+                partition_value(field, text)
+            })
+            .collect();
+        let statistics = file_statistics(file, self.layout.table_schema(), &values);
+        let meta = ObjectMeta {
+            location: file.path.clone(),
+            // Files never change, so their age says nothing; a constant keeps cached footers valid.
+            last_modified: Default::default(),
+            size: file.size,
+            e_tag: None,
+            version: None,
+        };
+        let mut part = PartitionedFile::new_from_meta(meta).with_partition_values(values);
+        // Not `with_statistics`: it takes NULL partition values for values.
+        part.statistics = Some(Arc::new(statistics));
+        part
+    }
+
+    /// Returns the files that may hold a row that passes `filters`.
+    fn wanted(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<PartitionedFile>> {
+        let files = self.files();
+        let Some(filter) = conjunction(filters.iter().cloned()) else {
+            return Ok(files.to_vec());
+        };
+        let schema = self.layout.table_schema();
+        let names = DFSchema::try_from(Arc::clone(schema))?;
+        let unqualified = unqualified(filter)?;
+        let predicate = state.create_physical_expr(unqualified, &names)?;
+        let pruning = PruningPredicateBuilder::new().with_file_schema(Arc::clone(schema)).try_build(predicate);
+        let Ok(pruning) = pruning else {
+            return Ok(files.to_vec());
+        };
+        let statistics: Vec<Arc<Statistics>> = files.iter().filter_map(|file| file.statistics.clone()).collect();
+        let bounds = FileBounds { schema, files: &statistics };
+        match pruning.prune(&bounds) {
+            Ok(keep) if keep.len() == files.len() => {
+                Ok(files.iter().zip(keep).filter(|(_, keep)| *keep).map(|(file, _)| file.clone()).collect())
+            }
+            _ => Ok(files.to_vec()),
+        }
+    }
+}
+
+/// Texts and bytes are read as views, which group and compare faster; the result is cast back at the end.
+fn viewed(field: &Field) -> Field {
+    let kind = match field.data_type() {
+        DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
+        DataType::Binary | DataType::LargeBinary => DataType::BinaryView,
+        other => other.clone(),
+    };
+    field.clone().with_data_type(kind)
+}
+
+/// Filters come with the table's alias; the files know only column names.
+fn unqualified(filter: Expr) -> Result<Expr> {
+    use datafusion::common::Column;
+    use datafusion::common::tree_node::{Transformed, TreeNode};
+    let renamed = filter.transform(|expr| {
+        Ok(match expr {
+            Expr::Column(column) => Transformed::yes(Expr::Column(Column::new_unqualified(column.name))),
+            other => Transformed::no(other),
+        })
+    })?;
+    Ok(renamed.data)
+}
+
+#[async_trait]
+impl TableProvider for LakeTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let wanted = self.wanted(state, filters)?;
+        if wanted.is_empty() {
+            return Ok(Arc::new(EmptyExec::new(project_schema(&self.schema, projection)?)));
+        }
+        let statistics = Statistics::try_merge_iter(
+            wanted.iter().filter_map(|file| file.statistics.as_deref()),
+            self.layout.table_schema(),
+        )?;
+        let runtime = state.runtime_env();
+        let store = runtime.object_store(&self.store)?;
+        let reader = CachedParquetFileReaderFactory::new(store, runtime.cache_manager.get_file_metadata_cache());
+        let source = ParquetSource::new(self.layout.clone())
+            .with_table_parquet_options(state.default_table_options().parquet)
+            .with_metadata_size_hint(FOOTER_BYTES)
+            .with_parquet_file_reader_factory(Arc::new(reader));
+        let columns: Vec<usize> = match projection {
+            Some(projection) => projection.iter().filter_map(|index| self.places.get(*index).copied()).collect(),
+            None => self.places.clone(),
+        };
+        let groups = FileGroup::new(wanted).split_files(state.config().target_partitions());
+        let config = FileScanConfigBuilder::new(self.store.clone(), Arc::new(source))
+            .with_file_groups(groups)
+            .with_statistics(statistics)
+            .with_projection_indices(Some(columns))?
+            .with_limit(limit)
+            .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        // Files are left out by every filter; the rows that remain are filtered by the plan.
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        let rows = self.snapshot.files.iter().map(|file| usize::try_from(file.rows).unwrap_or(usize::MAX));
+        let rows = rows.fold(0_usize, usize::saturating_add);
+        let known = Statistics::new_unknown(&self.schema);
+        Some(known.with_num_rows(datafusion::common::stats::Precision::Exact(rows)))
+    }
+}
