@@ -22,7 +22,7 @@ pub enum Line {
     /// The first line.
     Run(Header),
     /// A page that rows came from.
-    Page(PageLine),
+    Page(Box<PageLine>),
     /// A slice was read to its end.
     Slice(SliceLine),
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use hambar_connect::{ConnectError, Estimate, Page, Proof, Slice, SliceEvent, Source, SourcePlan};
-use hambar_core::{Checkpoint, RunId, Seen, SliceId, SliceState, TableStore, WriteMode};
+use hambar_core::{Checkpoint, RunId, SliceId, SliceState, TableStore, WriteMode};
 use hambar_decode::spec::DecodeJob;
 use hambar_fetch::{FetchError, FetchMeta, Fetcher, Landed};
 use jiff::Timestamp;
@@ -175,7 +175,7 @@ impl RawSource {
         };
         for line in read_manifest(&self.manifest.path).map_err(broken)? {
             let event = match line.map_err(broken)? {
-                Line::Page(page) if page.slice == *slice => SliceEvent::Page(Box::new(self.page(page).await?)),
+                Line::Page(page) if page.slice == *slice => SliceEvent::Page(Box::new(self.page(*page).await?)),
                 Line::Slice(end) if end.slice == *slice => end_of(end),
                 Line::Run(_) | Line::Page(_) | Line::Slice(_) => continue,
             };
@@ -221,7 +221,7 @@ impl RawSource {
 
 fn end_of(line: SliceLine) -> SliceEvent {
     let proof = Proof { evidence: format!("raw bytes: {}", line.evidence), records_announced: line.records_announced };
-    SliceEvent::End { proof, reached: line.state.position, seen: line.state.seen.unwrap_or_else(Seen::default) }
+    SliceEvent::End { proof, reached: line.state.position, seen: line.state.seen.unwrap_or_default() }
 }
 
 #[async_trait]

@@ -23,7 +23,7 @@ pub enum RunError {
     Plan {
         /// The failure.
         #[source]
-        source: ConnectError,
+        source: Box<ConnectError>,
     },
     /// A slice could not be read.
     #[error("read slice `{slice}`")]
@@ -32,7 +32,7 @@ pub enum RunError {
         slice: SliceId,
         /// The failure.
         #[source]
-        source: ConnectError,
+        source: Box<ConnectError>,
     },
     /// A body could not be decoded.
     #[error("decode page {page} of slice `{slice}`, `{url}`")]
@@ -45,7 +45,7 @@ pub enum RunError {
         url: String,
         /// The failure.
         #[source]
-        source: DecodeFailure,
+        source: Box<DecodeFailure>,
     },
     /// Another number of records was decoded than the provider announced.
     #[error("{place} is incomplete: {announced} records announced, {decoded} decoded")]

@@ -98,10 +98,10 @@ impl Runner {
     pub async fn plan(&self, pipeline: &Pipeline) -> Result<SourcePlan, RunError> {
         let step = "open the table";
         let state = self.store.open(&pipeline.table).await.map_err(|source| RunError::Store { step, source })?;
-        let source = self.sources.build(pipeline).map_err(|source| RunError::Plan { source })?;
+        let source = self.sources.build(pipeline).map_err(|error| RunError::Plan { source: Box::new(error) })?;
         let sink = Arc::new(RunSink::new(pipeline.name.clone(), Arc::clone(&self.progress)));
         let fetcher = Fetcher::new(Arc::clone(&self.transport), sink);
-        source.plan(&state.checkpoint, &fetcher).await.map_err(|source| RunError::Plan { source })
+        source.plan(&state.checkpoint, &fetcher).await.map_err(|error| RunError::Plan { source: Box::new(error) })
     }
 
     pub(crate) async fn execute(&self, pipeline: &Pipeline, bytes: Bytes, cancel: &CancellationToken) -> RunReport {

@@ -99,9 +99,11 @@ pub(super) async fn prepare(context: &Context<'_>, log: &mut RunLog) -> Result<P
         Bytes::ProviderInFull if context.pipeline.table.write == WriteMode::Append && state.sequence > 0 => {
             return Err(RunError::Twice);
         }
-        Bytes::Provider | Bytes::ProviderInFull => {
-            context.runner.sources.build(context.pipeline).map_err(|source| RunError::Plan { source })?
-        }
+        Bytes::Provider | Bytes::ProviderInFull => context
+            .runner
+            .sources
+            .build(context.pipeline)
+            .map_err(|error| RunError::Plan { source: Box::new(error) })?,
         Bytes::Raw { source, .. } => Arc::clone(source),
     };
     let last = last_manifest(context, &state, log).await;
@@ -110,7 +112,7 @@ pub(super) async fn prepare(context: &Context<'_>, log: &mut RunLog) -> Result<P
         Bytes::ProviderInFull => Checkpoint::default(),
     };
     let planned = source.plan(&done, &context.fetcher()).await;
-    let plan = planned.map_err(|source| RunError::Plan { source })?;
+    let plan = planned.map_err(|error| RunError::Plan { source: Box::new(error) })?;
     check_plan(context.pipeline, &state.checkpoint, &plan)?;
     context.sink.hear(News::Planned { slices: plan.slices.len(), estimate: &plan.estimate });
     context.reached("after_plan");

@@ -182,7 +182,7 @@ impl<'a, 'b> Reading<'a, 'b> {
         if *purpose == Purpose::Again && is_gone && is_provider && self.lessons.raw_is_gone.insert(slice.id.clone()) {
             return Interrupt::Again;
         }
-        RunError::Read { slice: slice.id.clone(), source: error }.into()
+        RunError::Read { slice: slice.id.clone(), source: Box::new(error) }.into()
     }
 
     /// Waits for the feed while the page at the front goes on being decoded and written.
@@ -302,7 +302,7 @@ impl<'a, 'b> Reading<'a, 'b> {
 
     fn decode_error(&self, work: usize, page: u64, body: &Page, source: DecodeFailure) -> RunError {
         let (slice, url) = (self.work[work].slice.id.clone(), body.landed.meta.url.clone());
-        RunError::Decode { slice, page, url, source }
+        RunError::Decode { slice, page, url, source: Box::new(source) }
     }
 
     /// Takes a frame of the page at the front of the queue.
@@ -411,7 +411,7 @@ impl<'a, 'b> Reading<'a, 'b> {
             constants: page.page.job.constants.clone(),
             records_announced: page.page.records_announced,
         };
-        self.manifest.line(&Line::Page(line)).map_err(|source| RunError::Manifest { source })
+        self.manifest.line(&Line::Page(Box::new(line))).map_err(|source| RunError::Manifest { source })
     }
 
     /// Ends the slices at the front of the queue whose pages are all in.

@@ -1,5 +1,7 @@
 //! Runs, pipeline files and decode workers, tried from outside.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod schema;
 mod specs;
 mod state_machine;
