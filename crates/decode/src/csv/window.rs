@@ -12,6 +12,9 @@ use encoding_rs::Encoding;
 
 use crate::encoding::Charset;
 
+/// Bytes of the first read.
+const START_BYTES: usize = 64 * 1024;
+
 /// Where bytes come from.
 pub(crate) enum Feed {
     /// A file read at any offset; the next one is kept here.
@@ -149,10 +152,13 @@ impl Window {
             self.raw = raw;
             return Ok(());
         }
-        if self.buffer.len() < self.capacity {
-            self.buffer.resize(self.capacity, 0);
+        // Small inputs, of which an archive has thousands, do not pay for a large buffer.
+        let wanted = (self.filled * 2).max(START_BYTES).min(self.capacity);
+        if self.buffer.len() < wanted {
+            self.buffer.resize(wanted, 0);
         }
-        let room = self.buffer.get_mut(self.filled..self.capacity).unwrap_or_default();
+        let end = self.buffer.len().min(self.capacity);
+        let room = self.buffer.get_mut(self.filled..end).unwrap_or_default();
         let count = feed.read(room)?;
         self.last = count == 0;
         self.filled += count;
