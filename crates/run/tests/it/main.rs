@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod add;
 mod schema;
 mod specs;
 mod state_machine;
