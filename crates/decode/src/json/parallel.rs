@@ -1,0 +1,276 @@
+//! Parses chunks of records on several threads and delivers the batches in the input's order, whatever the number of
+//! threads: the same bytes give the same batches.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use arrow::array::{ArrayRef, new_null_array};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use hambar_core::limits::COLUMNS_MAX;
+
+use super::cut::{Chunk, Cutter};
+use super::plan::Plan;
+use super::table::{self, Parsed};
+use crate::error::DecodeError;
+use crate::record::{RecordSource, SourceBatch};
+
+/// Chunks that a thread may be ahead of the consumer.
+const CHUNKS_AHEAD_PER_THREAD: u64 = 2;
+
+/// The record source of both JSON formats.
+pub(super) struct Records {
+    work: Work,
+    merge: Merge,
+    ended: bool,
+}
+
+enum Work {
+    Here { cutter: Box<dyn Cutter>, plan: Plan, file: String },
+    Threads { shared: Arc<Shared>, threads: Vec<JoinHandle<()>> },
+}
+
+struct Shared {
+    cutter: Mutex<Cutting>,
+    state: Mutex<State>,
+    changed: Condvar,
+    plan: Plan,
+    file: String,
+    ahead: u64,
+}
+
+struct Cutting {
+    cutter: Box<dyn Cutter>,
+    next: u64,
+    ended: bool,
+}
+
+struct State {
+    ready: BTreeMap<u64, Result<Parsed, DecodeError>>,
+    /// The chunk that the consumer takes next.
+    next: u64,
+    /// The number of chunks, once known.
+    chunks: Option<u64>,
+    /// Threads that are still at work.
+    alive: usize,
+    /// The consumer has gone.
+    stopped: bool,
+}
+
+impl Records {
+    /// Starts `threads` threads, or none if one is enough.
+    pub(super) fn start(
+        cutter: Box<dyn Cutter>,
+        plan: Plan,
+        threads: usize,
+        member: Option<Arc<str>>,
+    ) -> Result<Self, DecodeError> {
+        let file = super::file_name(member.as_ref());
+        let merge = Merge::new(&plan, member);
+        if threads <= 1 {
+            return Ok(Self { work: Work::Here { cutter, plan, file }, merge, ended: false });
+        }
+        let state = State { ready: BTreeMap::new(), next: 0, chunks: None, alive: threads, stopped: false };
+        let shared = Arc::new(Shared {
+            cutter: Mutex::new(Cutting { cutter, next: 0, ended: false }),
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            plan,
+            file: file.clone(),
+            ahead: CHUNKS_AHEAD_PER_THREAD * threads as u64,
+        });
+        let mut handles = Vec::with_capacity(threads);
+        for index in 0..threads {
+            let worker = Arc::clone(&shared);
+            let spawned = std::thread::Builder::new().name(format!("decode-json-{index}")).spawn(move || worker.work());
+            match spawned {
+                Ok(handle) => handles.push(handle),
+                Err(source) => {
+                    shared.state().alive -= threads - index;
+                    drop(Self { work: Work::Threads { shared, threads: handles }, merge, ended: true });
+                    return Err(DecodeError::Read { file, source });
+                }
+            }
+        }
+        Ok(Self { work: Work::Threads { shared, threads: handles }, merge, ended: false })
+    }
+
+    fn next_parsed(&mut self) -> Result<Option<Parsed>, DecodeError> {
+        match &mut self.work {
+            Work::Here { cutter, plan, file } => match cutter.next_chunk()? {
+                None => Ok(None),
+                Some(chunk) => table::parse(plan, chunk, file).map(Some),
+            },
+            Work::Threads { shared, .. } => shared.take(),
+        }
+    }
+}
+
+impl RecordSource for Records {
+    fn next_batch(&mut self) -> Result<Option<SourceBatch>, DecodeError> {
+        while !self.ended {
+            let parsed = self.next_parsed();
+            self.ended = !matches!(parsed, Ok(Some(_)));
+            if let Some(parsed) = parsed?
+                && !(parsed.rows == 0 && parsed.faults.is_empty())
+            {
+                return self.merge.batch(parsed).map(Some).inspect_err(|_| self.ended = true);
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Drop for Records {
+    fn drop(&mut self) {
+        if let Work::Threads { shared, threads } = &mut self.work {
+            shared.state().stopped = true;
+            shared.changed.notify_all();
+            for thread in threads.drain(..) {
+                // A panic was already reported by `take`, or nobody waits for it any more.
+                drop(thread.join());
+            }
+        }
+    }
+}
+
+/// Counts a thread out, even if it panics, so that the consumer never waits for it in vain.
+struct Leaving<'a>(&'a Shared);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.0.state().alive -= 1;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self) {
+        let _leaving = Leaving(self);
+        while let Some((number, chunk)) = self.next_chunk() {
+            let parsed = chunk.and_then(|chunk| table::parse(&self.plan, chunk, &self.file));
+            let mut state = self.state();
+            while number >= state.next + self.ahead && !state.stopped {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            if state.stopped {
+                return;
+            }
+            state.ready.insert(number, parsed);
+            self.changed.notify_all();
+        }
+    }
+
+    fn next_chunk(&self) -> Option<(u64, Result<Chunk, DecodeError>)> {
+        let mut cutting = self.cutter.lock().unwrap_or_else(PoisonError::into_inner);
+        if cutting.ended || self.state().stopped {
+            return None;
+        }
+        let chunk = cutting.cutter.next_chunk();
+        let number = cutting.next;
+        cutting.next += 1;
+        cutting.ended = !matches!(chunk, Ok(Some(_)));
+        if matches!(chunk, Ok(None)) {
+            self.state().chunks = Some(number);
+        }
+        chunk.transpose().map(|chunk| (number, chunk))
+    }
+
+    fn take(&self) -> Result<Option<Parsed>, DecodeError> {
+        let mut state = self.state();
+        loop {
+            let next = state.next;
+            if let Some(parsed) = state.ready.remove(&next) {
+                state.next += 1;
+                self.changed.notify_all();
+                return parsed.map(Some);
+            }
+            if state.chunks == Some(next) {
+                return Ok(None);
+            }
+            if state.alive == 0 {
+                return Err(DecodeError::Format {
+                    file: self.file.clone(),
+                    format: "JSON",
+                    place: format!("chunk {}", next + 1),
+                    what: "its reader stumbled over it".to_owned(),
+                });
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// Brings the chunks' columns into one growing schema.
+struct Merge {
+    schema: SchemaRef,
+    index: BTreeMap<String, usize>,
+    member: Option<Arc<str>>,
+}
+
+impl Merge {
+    fn new(plan: &Plan, member: Option<Arc<str>>) -> Self {
+        let fields: Vec<Field> = plan.fields();
+        let index = fields.iter().enumerate().map(|(index, field)| (field.name().clone(), index)).collect();
+        Self { schema: Arc::new(Schema::new(fields)), index, member }
+    }
+
+    fn batch(&mut self, parsed: Parsed) -> Result<SourceBatch, DecodeError> {
+        self.grow(&parsed)?;
+        let mut columns: Vec<Option<ArrayRef>> = vec![None; self.schema.fields().len()];
+        for (field, column) in parsed.columns {
+            if let Some(index) = self.index.get(field.name()) {
+                columns[*index] = Some(column);
+            }
+        }
+        let columns: Vec<ArrayRef> = columns
+            .into_iter()
+            .zip(self.schema.fields())
+            .map(|(column, field)| column.unwrap_or_else(|| new_null_array(field.data_type(), parsed.rows)))
+            .collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(parsed.rows));
+        let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
+            .map_err(|error| self.internal(&error))?;
+        let first = parsed.first_record;
+        let is_dense = parsed.records.iter().zip(first..).all(|(record, expected)| *record == expected);
+        Ok(SourceBatch {
+            batch,
+            records: (!is_dense).then_some(parsed.records),
+            first_record: first,
+            member: self.member.clone(),
+            faults: parsed.faults,
+        })
+    }
+
+    fn grow(&mut self, parsed: &Parsed) -> Result<(), DecodeError> {
+        let mut fields: Vec<Arc<Field>> = Vec::new();
+        for (field, _) in &parsed.columns {
+            if !self.index.contains_key(field.name()) {
+                self.index.insert(field.name().clone(), self.schema.fields().len() + fields.len());
+                fields.push(Arc::clone(field));
+            }
+        }
+        if self.index.len() > COLUMNS_MAX {
+            return Err(table::too_many_columns(&super::file_name(self.member.as_ref()), parsed.first_record));
+        }
+        if !fields.is_empty() {
+            let grown: Vec<Arc<Field>> = self.schema.fields().iter().cloned().chain(fields).collect();
+            self.schema = Arc::new(Schema::new(grown));
+        }
+        Ok(())
+    }
+
+    fn internal(&self, error: &arrow::error::ArrowError) -> DecodeError {
+        DecodeError::Format {
+            file: super::file_name(self.member.as_ref()),
+            format: "JSON",
+            place: "a batch of rows".to_owned(),
+            what: error.to_string(),
+        }
+    }
+}
