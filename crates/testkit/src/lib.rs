@@ -1,3 +1,4 @@
 //! Test harness: servers and stores that fail on purpose, and what proves that nothing was lost. For tests only.
 
 pub mod evil_http;
+pub mod fault_store;

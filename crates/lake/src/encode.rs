@@ -1,0 +1,177 @@
+//! Writes one Parquet file. Holds no file handle between writes: hundreds of partitions can be open at once.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::SchemaRef;
+use hambar_core::StoreError;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+
+use crate::durable;
+use crate::error::file as file_error;
+use crate::stats;
+
+/// Rows of a row group.
+pub(crate) const ROW_GROUP_ROWS: usize = 1 << 20;
+/// Bytes of a data file at which the next one is begun.
+pub(crate) const FILE_BYTES_TARGET: u64 = 128 * 1024 * 1024;
+/// Encoded bytes kept in memory before they go to the file.
+const SINK_BYTES: usize = 1024 * 1024;
+
+/// Where new data files of a table are written, and whether they are already in place there.
+#[derive(Debug, Clone)]
+pub(crate) struct Folder {
+    /// An existing local folder.
+    pub(crate) path: PathBuf,
+    /// True where the folder is the table's own; false where files are uploaded from it afterwards.
+    pub(crate) in_place: bool,
+}
+
+/// A Parquet file under construction.
+pub(crate) struct FileWriter {
+    writer: ArrowWriter<Sink>,
+    schema: SchemaRef,
+    path: PathBuf,
+    name: String,
+    rows: u64,
+    in_place: bool,
+}
+
+/// A finished Parquet file.
+#[derive(Debug, Clone)]
+pub(crate) struct Encoded {
+    /// Where it lies on this machine.
+    pub(crate) path: PathBuf,
+    /// Its name in the table's folder.
+    pub(crate) name: String,
+    /// Bytes.
+    pub(crate) size: u64,
+    /// Delta's statistics.
+    pub(crate) stats: String,
+}
+
+impl FileWriter {
+    /// Begins a file for batches like those of `schema`.
+    pub(crate) fn create(folder: &Folder, schema: &SchemaRef) -> Result<Self, StoreError> {
+        let name = format!("part-{}.parquet", uuid::Uuid::new_v4());
+        let path = folder.path.join(&name);
+        let options = ArrowWriterOptions::new().with_properties(properties()).with_skip_arrow_metadata(true);
+        let sink = Sink { path: path.clone(), buffer: Vec::new() };
+        let writer = ArrowWriter::try_new_with_options(sink, schema.clone(), options)
+            .map_err(|error| file_error("write", &path, error))?;
+        Ok(Self { writer, schema: schema.clone(), path, name, rows: 0, in_place: folder.in_place })
+    }
+
+    /// Adds rows; columns are brought to the encoding (plain or dictionary) of the file's first rows.
+    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), StoreError> {
+        let fail = |error: parquet::errors::ParquetError| file_error("write", &self.path, error);
+        let aligned = align(batch, &self.schema).map_err(|error| file_error("write", &self.path, error))?;
+        self.writer.write(&aligned).map_err(fail)?;
+        self.rows += batch.num_rows() as u64;
+        Ok(())
+    }
+
+    /// Ends the row group, so that nothing of it stays in memory.
+    pub(crate) fn end_row_group(&mut self) -> Result<(), StoreError> {
+        self.writer.flush().map_err(|error| file_error("write", &self.path, error))
+    }
+
+    /// Bytes of the file so far, with an estimate for the open row group.
+    pub(crate) fn size(&self) -> u64 {
+        (self.writer.bytes_written() + self.writer.in_progress_size()) as u64
+    }
+
+    /// Ends the file. One that is in place is flushed to disk.
+    pub(crate) fn finish(mut self) -> Result<Encoded, StoreError> {
+        let path = self.path.clone();
+        let metadata = self.writer.finish().map_err(|error| file_error("write", &path, error))?;
+        let sink = self.writer.inner_mut();
+        sink.drain().map_err(|error| file_error("write", &path, error))?;
+        let size = std::fs::metadata(&path).map_err(|error| file_error("write", &path, error))?.len();
+        if self.in_place {
+            durable::flush_file(&path).map_err(|error| file_error("sync", &path, error))?;
+        }
+        let stats = stats::to_json(&self.schema, &metadata);
+        Ok(Encoded { path, name: self.name, size, stats })
+    }
+}
+
+impl std::fmt::Debug for FileWriter {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("FileWriter").field("path", &self.path).field("rows", &self.rows).finish()
+    }
+}
+
+fn properties() -> WriterProperties {
+    WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_statistics_enabled(EnabledStatistics::Page)
+        .set_created_by(concat!("hambar ", env!("CARGO_PKG_VERSION")).to_owned())
+        .build()
+}
+
+fn align(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, arrow::error::ArrowError> {
+    if batch.schema_ref() == schema {
+        return Ok(batch.clone());
+    }
+    let columns: Result<Vec<ArrayRef>, _> =
+        batch
+            .columns()
+            .iter()
+            .zip(schema.fields())
+            .map(|(column, field)| {
+                if column.data_type() == field.data_type() {
+                    Ok(column.clone())
+                } else {
+                    cast(column, field.data_type())
+                }
+            })
+            .collect();
+    RecordBatch::try_new(schema.clone(), columns?)
+}
+
+/// Collects bytes and appends them to a file, which is open only while that happens.
+struct Sink {
+    path: PathBuf,
+    buffer: Vec<u8>,
+}
+
+impl Sink {
+    fn drain(&mut self) -> io::Result<()> {
+        if !self.buffer.is_empty() {
+            append(&self.path, &self.buffer)?;
+            self.buffer = Vec::new();
+        }
+        Ok(())
+    }
+}
+
+fn append(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    OpenOptions::new().create(true).append(true).open(path)?.write_all(bytes)
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() >= SINK_BYTES {
+            self.drain()?;
+            append(&self.path, bytes)?;
+            return Ok(bytes.len());
+        }
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= SINK_BYTES {
+            self.drain()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.drain()
+    }
+}

@@ -1,0 +1,209 @@
+//! Splits rows by the values of the partition columns, and writes those values as Delta does.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt32Array, new_null_array};
+use arrow::compute::{cast, take_record_batch};
+use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
+use arrow::error::ArrowError;
+
+/// Values of the partition columns as text, in the order of the columns; `None` is NULL.
+pub(crate) type PartitionValues = Vec<Option<String>>;
+
+/// The partition columns of a table.
+#[derive(Debug, Clone)]
+pub(crate) struct Partitioning {
+    columns: Vec<String>,
+}
+
+/// Why rows cannot be split.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PartitionError {
+    #[error("partition column `{column}` holds an empty text, which Delta cannot tell from NULL")]
+    EmptyText { column: String },
+    #[error(transparent)]
+    Arrow(#[from] ArrowError),
+}
+
+impl Partitioning {
+    pub(crate) fn new(columns: &[String]) -> Self {
+        Self { columns: columns.to_vec() }
+    }
+
+    pub(crate) fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    /// The schema of data files: without the partition columns.
+    pub(crate) fn file_schema(&self, schema: &Schema) -> SchemaRef {
+        let kept: Vec<_> =
+            schema.fields().iter().filter(|field| !self.columns.contains(field.name())).cloned().collect();
+        Arc::new(Schema::new(kept))
+    }
+
+    /// Splits `batch` into the rows of each partition, without the partition columns.
+    pub(crate) fn split(&self, batch: &RecordBatch) -> Result<Vec<(PartitionValues, RecordBatch)>, PartitionError> {
+        let bare = self.without_partition_columns(batch)?;
+        if self.columns.is_empty() {
+            return Ok(vec![(Vec::new(), bare)]);
+        }
+        let mut groups = vec![0_u32; batch.num_rows()];
+        let mut values: Vec<PartitionValues> = vec![Vec::new()];
+        for column in &self.columns {
+            let texts = texts(column, batch)?;
+            values = refine(&mut groups, values, texts.as_string::<i32>());
+            if values.iter().any(|value| value.last().is_some_and(|text| text.as_deref() == Some(""))) {
+                return Err(PartitionError::EmptyText { column: column.clone() });
+            }
+        }
+        if values.len() == 1 {
+            return Ok(values.into_iter().map(|value| (value, bare.clone())).collect());
+        }
+        let mut rows: Vec<Vec<u32>> = vec![Vec::new(); values.len()];
+        for (row, group) in (0_u32..).zip(&groups) {
+            rows[*group as usize].push(row);
+        }
+        let parts = values.into_iter().zip(rows).map(|(value, rows)| {
+            // A copy: a slice would keep the whole batch alive for as long as its slowest partition.
+            Ok((value, take_record_batch(&bare, &UInt32Array::from(rows))?))
+        });
+        parts.collect()
+    }
+
+    /// The partition that all rows of `batch` belong to.
+    pub(crate) fn values_at(&self, batch: &RecordBatch, row: usize) -> Result<PartitionValues, PartitionError> {
+        let one = batch.slice(row, 1);
+        let mut values = Vec::with_capacity(self.columns.len());
+        for column in &self.columns {
+            let text = texts(column, &one)?;
+            let text = text.as_string::<i32>();
+            let value = text.is_valid(0).then(|| text.value(0).to_owned());
+            if value.as_deref() == Some("") {
+                return Err(PartitionError::EmptyText { column: column.clone() });
+            }
+            values.push(value);
+        }
+        Ok(values)
+    }
+
+    fn without_partition_columns(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+        let kept: Vec<usize> = (0..batch.num_columns())
+            .filter(|index| !self.columns.contains(batch.schema_ref().field(*index).name()))
+            .collect();
+        batch.project(&kept)
+    }
+}
+
+/// Says whether a column of this type can split a table.
+pub(crate) fn can_partition(data_type: &DataType) -> bool {
+    !data_type.is_nested() && !matches!(data_type, DataType::Binary | DataType::LargeBinary | DataType::BinaryView)
+}
+
+/// Makes a column of `rows` times the value that the log gives as text.
+pub(crate) fn constant(text: Option<&str>, field: &Field, rows: usize) -> Result<ArrayRef, ArrowError> {
+    let Some(text) = text else {
+        return Ok(new_null_array(field.data_type(), rows));
+    };
+    let single = cast(&StringArray::from(vec![text]), field.data_type())?;
+    if single.is_null(0) {
+        return Err(ArrowError::CastError(format!("partition value `{text}` is not a {}", field.data_type())));
+    }
+    arrow::compute::take(&single, &UInt32Array::from(vec![0; rows]), None)
+}
+
+fn texts(column: &str, batch: &RecordBatch) -> Result<ArrayRef, ArrowError> {
+    let index = batch.schema_ref().index_of(column)?;
+    let values = batch.column(index);
+    if values.data_type() == &DataType::Utf8 { Ok(values.clone()) } else { cast(values, &DataType::Utf8) }
+}
+
+/// Splits each group by `texts`; rows keep the number of their group in `groups`.
+fn refine(groups: &mut [u32], values: Vec<PartitionValues>, texts: &StringArray) -> Vec<PartitionValues> {
+    let mut refined: Vec<PartitionValues> = Vec::new();
+    let mut known: HashMap<(u32, Option<&str>), u32> = HashMap::new();
+    let mut last: Option<((u32, Option<&str>), u32)> = None;
+    for (group, text) in groups.iter_mut().zip(texts.iter()) {
+        let key = (*group, text);
+        let number = match last {
+            Some((last_key, number)) if last_key == key => number,
+            _ => *known.entry(key).or_insert_with(|| {
+                let mut value = values[*group as usize].clone();
+                value.push(text.map(str::to_owned));
+                refined.push(value);
+                u32::try_from(refined.len() - 1).unwrap_or(u32::MAX)
+            }),
+        };
+        last = Some((key, number));
+        *group = number;
+    }
+    refined
+}
+
+/// Estimates the memory of a batch whose dictionaries are shared with `siblings` rows in all.
+pub(crate) fn batch_bytes(batch: &RecordBatch, siblings: usize) -> usize {
+    let rows = batch.num_rows();
+    let share = |bytes: usize| bytes * rows / siblings.max(1);
+    batch
+        .columns()
+        .iter()
+        .map(|column| match column.as_any_dictionary_opt() {
+            Some(dictionary) => rows * 4 + share(dictionary.values().get_array_memory_size()),
+            None => column.to_data().get_slice_memory_size().unwrap_or(0),
+        })
+        .sum()
+}
+
+/// A column of one text for all rows, as a dictionary.
+pub(crate) fn repeated_text(text: &str, rows: usize) -> ArrayRef {
+    let keys = arrow::array::Int32Array::from(vec![0; rows]);
+    let values: ArrayRef = Arc::new(StringArray::from(vec![text]));
+    Arc::new(arrow::array::DictionaryArray::<Int32Type>::new(keys, values))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Int64Array;
+
+    use super::*;
+
+    fn batch() -> RecordBatch {
+        RecordBatch::try_from_iter([
+            ("geo", Arc::new(StringArray::from(vec![Some("BG"), Some("RO"), None, Some("BG")])) as ArrayRef),
+            ("year", Arc::new(Int64Array::from(vec![2020, 2020, 2021, 2021])) as ArrayRef),
+            ("value", Arc::new(Int64Array::from(vec![1, 2, 3, 4])) as ArrayRef),
+        ])
+        .unwrap()
+    }
+
+    #[test]
+    fn rows_are_split_by_every_partition_column() {
+        let columns = ["geo".to_owned(), "year".to_owned()];
+        let parts = Partitioning::new(&columns).split(&batch()).unwrap();
+        let shown: Vec<String> = parts
+            .iter()
+            .map(|(values, rows)| {
+                format!(
+                    "{values:?} {:?}",
+                    rows.column(0).as_primitive::<arrow::datatypes::Int64Type>().values().to_vec()
+                )
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                r#"[Some("BG"), Some("2020")] [1]"#,
+                r#"[Some("RO"), Some("2020")] [2]"#,
+                r#"[None, Some("2021")] [3]"#,
+                r#"[Some("BG"), Some("2021")] [4]"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn an_empty_text_is_refused() {
+        let empty = RecordBatch::try_from_iter([("geo", Arc::new(StringArray::from(vec![""])) as ArrayRef)]).unwrap();
+        let refused = Partitioning::new(&["geo".to_owned()]).split(&empty);
+        assert!(matches!(refused, Err(PartitionError::EmptyText { .. })));
+    }
+}

@@ -1,0 +1,139 @@
+//! Brings finished data files to their place in the store and describes them for the log.
+
+use std::collections::BTreeMap;
+use std::path::Path as FilePath;
+
+use hambar_core::StoreError;
+use object_store::path::Path;
+use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
+use tempfile::TempDir;
+use tokio::io::AsyncReadExt;
+
+use crate::actions::Add;
+use crate::encode::{Encoded, Folder};
+use crate::error::{file as file_error, storage};
+use crate::lake::Lake;
+use crate::log::TableLog;
+use crate::partition::PartitionValues;
+
+/// Files up to this size are uploaded in one request; larger ones in parts of this size.
+const UPLOAD_PART_BYTES: usize = 8 * 1024 * 1024;
+
+/// Scratch space of one writer; gone when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    folder: TempDir,
+}
+
+impl Spool {
+    /// Makes scratch space in the store's own folder, or the system's for remote stores.
+    pub(crate) fn new(lake: &Lake) -> Result<Self, StoreError> {
+        let folder = match lake.local_root() {
+            Some(root) => {
+                let parent = root.join("spool");
+                std::fs::create_dir_all(&parent).map_err(|error| file_error("write", &parent, error))?;
+                tempfile::Builder::new().prefix("write-").tempdir_in(&parent)
+            }
+            None => tempfile::Builder::new().prefix("hambar-").tempdir(),
+        };
+        Ok(Self { folder: folder.map_err(|error| file_error("write", FilePath::new("spool"), error))? })
+    }
+
+    /// Its folder.
+    pub(crate) fn path(&self) -> &FilePath {
+        self.folder.path()
+    }
+}
+
+/// The folder that data files of the table are written to: its own in a local lake, the spool otherwise.
+pub(crate) fn data_folder(lake: &Lake, log: &TableLog, spool: &Spool) -> Result<Folder, StoreError> {
+    let Some(root) = lake.local_root() else {
+        return Ok(Folder { path: spool.path().to_owned(), in_place: false });
+    };
+    let path = log.root.parts().fold(root.to_owned(), |path, part| path.join(part.as_ref()));
+    std::fs::create_dir_all(&path).map_err(|error| file_error("write", &path, error))?;
+    Ok(Folder { path, in_place: true })
+}
+
+/// Puts `file` in its place, where it is not yet, and returns the action that adds it to the table.
+pub(crate) async fn publish(
+    lake: &Lake,
+    log: &TableLog,
+    columns: &[String],
+    values: &PartitionValues,
+    file: &Encoded,
+    tags: BTreeMap<String, Option<String>>,
+) -> Result<Add, StoreError> {
+    if lake.local_root().is_none() {
+        upload(lake, &log.root.clone().join(file.name.as_str()), file).await?;
+    }
+    Ok(Add {
+        path: file.name.clone(),
+        partition_values: columns.iter().cloned().zip(values.iter().cloned()).collect(),
+        size: file.size,
+        modification_time: lake.inner.clock.now().as_millisecond(),
+        data_change: true,
+        stats: Some(file.stats.clone()),
+        tags: (!tags.is_empty()).then_some(tags),
+        deletion_vector: None,
+    })
+}
+
+/// Flushes the folder entries of files that were written in place.
+pub(crate) async fn flush_folder(lake: &Lake, folder: &Folder) -> Result<(), StoreError> {
+    let Some(root) = lake.local_root().map(FilePath::to_owned) else {
+        return Ok(());
+    };
+    let path = folder.path.clone();
+    let flushed = tokio::task::spawn_blocking(move || {
+        crate::durable::flush_folders(&root, &path).map_err(|error| file_error("sync", &path, error))
+    });
+    flushed.await.map_err(|error| crate::error::job("flush", &error))?
+}
+
+/// Deletes data files that no log refers to. What cannot be deleted is left for vacuum.
+pub(crate) async fn discard(lake: &Lake, log: &TableLog, names: Vec<String>) {
+    for name in names {
+        let path = log.root.clone().join(name);
+        if let Err(error) = lake.inner.store.delete(&path).await {
+            tracing::debug!(%error, %path, "unused data file not deleted");
+        }
+    }
+}
+
+async fn upload(lake: &Lake, target: &Path, file: &Encoded) -> Result<(), StoreError> {
+    let read = |error: std::io::Error| file_error("read", &file.path, error);
+    let write = |error: object_store::Error| storage("write", target, error);
+    let store = &lake.inner.store;
+    if file.size <= UPLOAD_PART_BYTES as u64 {
+        let bytes = tokio::fs::read(&file.path).await.map_err(read)?;
+        store.put(target, PutPayload::from(bytes)).await.map_err(write)?;
+    } else {
+        let mut source = tokio::fs::File::open(&file.path).await.map_err(read)?;
+        let mut parts = store.put_multipart(target).await.map_err(write)?;
+        if let Err(error) = upload_parts(&mut source, parts.as_mut(), target).await {
+            if let Err(abort) = parts.abort().await {
+                tracing::debug!(error = %abort, path = %target, "multipart upload not aborted");
+            }
+            return Err(error);
+        }
+    }
+    tokio::fs::remove_file(&file.path).await.map_err(|error| file_error("delete", &file.path, error))
+}
+
+async fn upload_parts(
+    source: &mut tokio::fs::File,
+    parts: &mut dyn MultipartUpload,
+    target: &Path,
+) -> Result<(), StoreError> {
+    loop {
+        let mut part = Vec::with_capacity(UPLOAD_PART_BYTES);
+        let taken = source.take(UPLOAD_PART_BYTES as u64).read_to_end(&mut part).await;
+        if taken.map_err(|error| storage("read", target, error))? == 0 {
+            break;
+        }
+        parts.put_part(PutPayload::from(part)).await.map_err(|error| storage("write", target, error))?;
+    }
+    parts.complete().await.map_err(|error| storage("write", target, error))?;
+    Ok(())
+}
