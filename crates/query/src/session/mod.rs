@@ -29,6 +29,7 @@ use datafusion::sql::parser::Statement as PlannedStatement;
 use futures::StreamExt;
 use hambar_core::TableName;
 use hambar_lake::{Lake, TableSnapshot};
+use tokio::sync::oneshot::Receiver;
 
 pub(crate) use rows::Cut;
 pub use rows::{RowStream, VersionRead};
@@ -289,13 +290,16 @@ fn similar(wanted: &TableName, tables: &[TableName]) -> Option<String> {
     tables.iter().filter_map(|table| Some((score(table)?, table))).max().map(|(_, table)| table.to_string())
 }
 
+/// What planning gives.
+type Planned = Result<Arc<dyn ExecutionPlan>, QueryError>;
+
 /// Plans on a thread of its own: expressions as deep as the gate lets through need more stack than a runtime's
 /// threads have, and a plan that takes too long cannot be stopped, only left behind.
 fn plan_on_large_stack(
     checked: Checked,
     state: SessionState,
     regex_bytes_max: usize,
-) -> Result<tokio::sync::oneshot::Receiver<Result<Arc<dyn ExecutionPlan>, QueryError>>, QueryError> {
+) -> Result<Receiver<Planned>, QueryError> {
     let (send, receive) = tokio::sync::oneshot::channel();
     let runtime = tokio::runtime::Handle::current();
     std::thread::Builder::new()

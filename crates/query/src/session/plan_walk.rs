@@ -16,7 +16,7 @@ use crate::functions;
 
 /// Checks a plan before it is optimised: nodes, tables and functions as the statement names them.
 pub(crate) fn check(plan: &LogicalPlan) -> Result<(), QueryError> {
-    walk(plan, |expr| check_function(expr))
+    walk(plan, check_function)
 }
 
 /// Checks a plan after it is optimised, when constants are folded.
