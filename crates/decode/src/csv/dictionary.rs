@@ -77,7 +77,9 @@ impl Dictionary {
     fn is(&self, id: u32, cell: &[u8]) -> bool {
         let id = id as usize;
         match (self.offsets.get(id), self.offsets.get(id.wrapping_add(1))) {
-            (Some(start), Some(end)) => self.values.get(*start as usize..*end as usize) == Some(cell),
+            (Some(start), Some(end)) => {
+                self.values.get(*start as usize..*end as usize).is_some_and(|value| are_equal(value, cell))
+            }
             _ => false,
         }
     }
@@ -131,6 +133,24 @@ impl Dictionary {
                 *free = id as u32;
             }
         }
+    }
+}
+
+/// Compares two cells. Most are short, and then a call of the system's comparison costs more than the comparison.
+#[inline]
+fn are_equal(left: &[u8], right: &[u8]) -> bool {
+    fn ends<const N: usize>(left: &[u8], right: &[u8]) -> bool {
+        left.first_chunk::<N>() == right.first_chunk::<N>() && left.last_chunk::<N>() == right.last_chunk::<N>()
+    }
+    if left.len() != right.len() {
+        return false;
+    }
+    match left.len() {
+        0..4 => left.iter().eq(right),
+        4..8 => ends::<4>(left, right),
+        8..=16 => ends::<8>(left, right),
+        17..=32 => ends::<16>(left, right),
+        _ => left == right,
     }
 }
 

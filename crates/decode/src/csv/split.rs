@@ -140,7 +140,10 @@ pub(crate) struct Splitter<'a> {
     last: bool,
     dialect: &'a Dialect,
     marks: Marks<'a>,
+    /// First byte of the delimiter.
     delimiter: u8,
+    /// The delimiter is one byte.
+    is_single: bool,
 }
 
 impl<'a> Splitter<'a> {
@@ -148,7 +151,8 @@ impl<'a> Splitter<'a> {
     pub(crate) fn new(text: &'a [u8], from: usize, last: bool, dialect: &'a Dialect) -> Self {
         let delimiter = dialect.delimiter.first().copied().unwrap_or(b',');
         let needles = Needles([delimiter, dialect.quote.unwrap_or(b'\n'), b'\n', b'\r']);
-        Self { text, last, dialect, marks: Marks::new(text, from, needles), delimiter }
+        let is_single = dialect.delimiter.len() == 1;
+        Self { text, last, dialect, marks: Marks::new(text, from, needles), delimiter, is_single }
     }
 
     /// Reads records that start before `stop` until a piece is full.
@@ -194,6 +198,13 @@ impl<'a> Splitter<'a> {
         loop {
             let at = self.marks.next();
             let byte = self.text.get(at).copied();
+            if byte == Some(self.delimiter) && self.is_single && cells < keep {
+                // By far the most frequent case.
+                spans.push(Span::new(cell_start, at));
+                cells += 1;
+                cell_start = at + 1;
+                continue;
+            }
             let (span, resume) = if byte == Some(self.delimiter) {
                 if !self.is_delimiter(at)? {
                     continue;
