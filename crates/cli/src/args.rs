@@ -83,6 +83,9 @@ pub(crate) enum Command {
     /// Decode untrusted bytes under limits (started by `hambar run`).
     #[command(hide = true)]
     DecodeWorker,
+    /// Look at untrusted bytes under limits (started by `hambar add`).
+    #[command(hide = true)]
+    SurveyWorker,
     /// Plan and run one query under limits (started by `hambar sql`).
     #[command(hide = true)]
     QueryWorker,
@@ -146,6 +149,9 @@ nothing partial is published. `hambar runs` lists what happened.")]
 pub(crate) struct RunArguments {
     #[command(flatten)]
     pub(crate) select: SelectArguments,
+    /// Read everything again although nothing seems to have changed.
+    #[arg(long)]
+    pub(crate) full: bool,
 }
 
 #[derive(Debug, Args)]

@@ -13,8 +13,9 @@ use hambar_core::{
 };
 use hambar_decode::infer;
 use hambar_decode::spec::{ColumnRule, DecodeJob, DecodeLimits, FormatKind, FormatSpec, NullSpec, RuleType};
-use hambar_decode::{Input, for_each_member, table_columns};
+use hambar_decode::{DecodeError, Input, for_each_member, table_columns};
 use hambar_lake::{Access, Lake};
+use hambar_run::add::{SurveyRequest, survey_in_child};
 use hambar_run::decode_pool::{DecodePool, DecodeTask, Decoded, ProcessPool, ProcessSettings};
 
 use crate::args::BenchArguments;
@@ -66,12 +67,11 @@ fn peak(of_children: bool) -> u64 {
     getrusage(who).map_or(0, |usage| u64::try_from(usage.max_rss()).unwrap_or(0) * 1024)
 }
 
-/// The format and columns of the file, inferred from all of it, or all text.
+/// The format and columns of the file: inferred from all of it, or every column of its first rows as text.
 fn job(context: &Context, arguments: &BenchArguments) -> Result<DecodeJob> {
-    let open = || std::fs::File::open(&arguments.file).with_context(|| format!("read `{}`", arguments.file.display()));
-    let format = format(&arguments.file, &open()?)?;
+    let file = std::path::absolute(&arguments.file).with_context(|| format!("resolve `{}`", arguments.file.display()))?;
     let mut job = DecodeJob {
-        format,
+        format: format(&file)?,
         columns: Vec::new(),
         nulls: NullSpec::default(),
         unpivot: None,
@@ -80,31 +80,37 @@ fn job(context: &Context, arguments: &BenchArguments) -> Result<DecodeJob> {
         constants: BTreeMap::new(),
         limits: DecodeLimits { threads: context.config.decode.threads, ..DecodeLimits::default() },
     };
-    let mut found = Vec::new();
-    let mut nulls = NullSpec::default();
-    let scratch = std::env::temp_dir();
-    for_each_member(Input::File(open()?), &job.clone(), &scratch, &mut |_, mut source| {
-        if !found.is_empty() {
-            return Ok(());
-        }
-        if arguments.as_text {
-            if let Some(batch) = source.next_batch()? {
-                found = batch.batch.schema_ref().fields().iter().map(|field| text_rule(field.name())).collect();
-            }
-            // The rest of the file need not be looked at.
-            return Err(hambar_decode::DecodeError::Stopped);
-        }
-        let inferred = infer::columns(source.as_mut(), &job.format)?;
-        (found, nulls) = (inferred.columns, inferred.nulls);
-        Ok(())
-    })
-    .map(|_| ())
-    .or_else(|error| if matches!(error, hambar_decode::DecodeError::Stopped) { Ok(()) } else { Err(error) })?;
-    if found.is_empty() {
-        bail!("`{}` has no rows", arguments.file.display());
+    if arguments.as_text {
+        job.columns = text_columns(&file, &job)?;
+        return Ok(job);
     }
-    (job.columns, job.nulls) = (found, nulls);
+    let request = SurveyRequest { file_name: file.file_name().unwrap_or_default().to_string_lossy().into_owned(), body: file, members: None };
+    let survey = survey_in_child(&settings()?, request).map_err(|what| anyhow::anyhow!(what))?;
+    (job.format, job.columns, job.nulls, job.unpivot) = (survey.format, survey.columns, survey.nulls, survey.unpivot);
     Ok(job)
+}
+
+fn text_columns(file: &Path, job: &DecodeJob) -> Result<Vec<ColumnRule>> {
+    let mut found = Vec::new();
+    let input = Input::File(std::fs::File::open(file).with_context(|| format!("read `{}`", file.display()))?);
+    let looked = for_each_member(input, job, &std::env::temp_dir(), &mut |_, mut source| {
+        if let Some(batch) = source.next_batch()? {
+            found = batch.batch.schema_ref().fields().iter().map(|field| text_rule(field.name())).collect();
+        }
+        // The rest of the file need not be looked at.
+        Err(DecodeError::Stopped)
+    });
+    match looked {
+        Ok(_) | Err(DecodeError::Stopped) if !found.is_empty() => Ok(found),
+        Ok(_) | Err(DecodeError::Stopped) => bail!("`{}` has no rows", file.display()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Workers with the default limits.
+fn settings() -> Result<ProcessSettings> {
+    let program = std::env::current_exe().context("find this program's own file, to start a worker")?;
+    Ok(ProcessSettings::new(program, 1))
 }
 
 fn text_rule(name: &str) -> ColumnRule {
@@ -121,14 +127,15 @@ fn text_rule(name: &str) -> ColumnRule {
     }
 }
 
-fn format(path: &Path, file: &std::fs::File) -> Result<FormatSpec> {
+fn format(path: &Path) -> Result<FormatSpec> {
     use std::io::Read;
+    let file = std::fs::File::open(path).with_context(|| format!("read `{}`", path.display()))?;
     let mut head = Vec::new();
-    file.take(64 * 1024).read_to_end(&mut head).with_context(|| format!("read `{}`", path.display()))?;
+    (&file).take(64 * 1024).read_to_end(&mut head).with_context(|| format!("read `{}`", path.display()))?;
     let sniffed = infer::sniff(&head);
     let kind = sniffed.kind.unwrap_or(FormatKind::Csv);
     if matches!(kind, FormatKind::Csv | FormatKind::Tsv) && sniffed.compression.is_none() && sniffed.archive.is_none() {
-        return Ok(infer::dialect(file)?);
+        return Ok(infer::dialect(&file)?);
     }
     let format = serde_json::json!({ "kind": kind, "compression": sniffed.compression, "archive": sniffed.archive });
     serde_json::from_value(format).context("describe the format")
@@ -177,8 +184,7 @@ async fn ingest(context: &Context, lake: &Lake, spec: &TableSpec, file: &Path, j
     let now = context.clock.now();
     let stamp = RunStamp { run: RunId(format!("bench-{}", now.as_microsecond())), recorded_at: now };
     let mut writer = lake.writer(spec, &state, stamp).await?;
-    let program = std::env::current_exe().context("find this program's own file, to start a worker")?;
-    let pool = ProcessPool::new(ProcessSettings::new(program, 1));
+    let pool = ProcessPool::new(settings()?);
     let path: PathBuf = std::path::absolute(file).with_context(|| format!("resolve `{}`", file.display()))?;
     let mut frames = pool.decode(DecodeTask { path, keep: None, job }).await?;
     let mut measured = Measured {

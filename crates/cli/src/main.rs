@@ -26,7 +26,8 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // Workers confine themselves before anything else: no settings, no runtime, no environment.
     match &arguments.command {
-        Command::DecodeWorker => return hambar_run::decode_pool::child_main(hambar_decode::serve),
+        Command::DecodeWorker => return hambar_run::decode_worker_main(),
+        Command::SurveyWorker => return hambar_run::add::survey_worker_main(),
         Command::QueryWorker => {
             return ExitCode::from(hambar_query::child_main(std::sync::Arc::new(context::SystemClock)));
         }

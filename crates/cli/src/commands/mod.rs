@@ -1,5 +1,6 @@
 //! The commands, one module each or a few that belong together.
 
+mod add;
 mod check;
 mod list;
 pub(crate) mod maintain;
@@ -21,10 +22,10 @@ pub(crate) async fn execute(command: Command, context: &Context) -> Result<ExitC
     match command {
         Command::Demo(arguments) => demo::demo(context, &arguments).await?,
         Command::Check(arguments) => check::check(context, &arguments)?,
-        Command::Add(arguments) => check::add(context, &arguments).await?,
+        Command::Add(arguments) => add::add(context, &arguments).await?,
         Command::Plan(arguments) => run::plan(context, &arguments).await?,
         Command::Run(arguments) => run::run(context, &arguments).await?,
-        Command::Pull(arguments) => check::pull(context, &arguments).await?,
+        Command::Pull(arguments) => add::pull(context, &arguments).await?,
         Command::Replay(arguments) => run::replay(context, &arguments).await?,
         Command::Rebuild(arguments) => maintain::rebuild(context, &arguments).await?,
         Command::Sql(arguments) => sql::sql(context, &arguments).await?,
@@ -38,7 +39,7 @@ pub(crate) async fn execute(command: Command, context: &Context) -> Result<ExitC
         Command::Config(arguments) => check::config(context, &arguments)?,
         Command::Schema => check::schema()?,
         Command::Bench(arguments) => crate::bench::bench(context, &arguments).await?,
-        Command::DecodeWorker | Command::QueryWorker => unreachable!("main starts workers before it reads settings"),
+        Command::DecodeWorker | Command::SurveyWorker | Command::QueryWorker => unreachable!("main starts workers before it reads settings"),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use hambar_connect::{ConnectError, Source};
-use hambar_core::ErrorClass;
+use hambar_core::{Clock, ErrorClass};
 use hambar_fetch::Stack;
 use hambar_lake::{Access, Lake};
 use hambar_run::archive::StoreArchive;
@@ -22,11 +22,12 @@ use crate::progress::Display;
 #[derive(Debug)]
 struct SecretSources {
     secrets: SecretReader,
+    clock: Arc<dyn Clock>,
 }
 
 impl Sources for SecretSources {
     fn build(&self, pipeline: &Pipeline) -> Result<Arc<dyn Source>, ConnectError> {
-        pipeline.source.clone().build(&self.secrets, &pipeline.name, pipeline.job.clone())
+        pipeline.source.clone().build(&self.secrets, &pipeline.name, pipeline.job.clone(), Arc::clone(&self.clock))
     }
 }
 
@@ -64,7 +65,7 @@ pub(crate) async fn runner(context: &Context) -> Result<(Runner, Lake)> {
     let runner = Runner {
         store: Arc::new(lake.clone()),
         transport: stack.transport(seed),
-        sources: Arc::new(SecretSources { secrets: context.secrets.clone() }),
+        sources: Arc::new(SecretSources { secrets: context.secrets.clone(), clock: Arc::clone(&context.clock) }),
         decoder: Arc::new(ProcessPool::new(settings)),
         archive: Arc::new(StoreArchive::new(landing, lake.object_store(), root)),
         clock: Arc::clone(&context.clock),
@@ -111,7 +112,8 @@ pub(crate) async fn run(context: &Context, arguments: &RunArguments) -> Result<(
     let cancel = cancel_on_signal();
     let mut first_failure = None;
     for pipeline in &pipelines {
-        let report = runner.run(pipeline, &cancel).await;
+        let report =
+            if arguments.full { runner.run_full(pipeline, &cancel).await } else { runner.run(pipeline, &cancel).await };
         tell(&report);
         first_failure = first_failure.or(report.outcome.class());
         if cancel.is_cancelled() {
