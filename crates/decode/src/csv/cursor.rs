@@ -147,7 +147,7 @@ impl Cursor {
     }
 
     /// Moves to the first line after the byte here, as if it were outside quotes. False when that is too far away.
-    pub(crate) fn to_next_line(&mut self) -> Result<bool, DecodeError> {
+    pub(crate) fn skip_to_line(&mut self) -> Result<bool, DecodeError> {
         loop {
             let text = self.window.text();
             if let Some(next) = line_after(text, self.at + 1, self.window.is_last(), &self.layout.dialect) {

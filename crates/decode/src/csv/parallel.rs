@@ -240,7 +240,7 @@ impl Worker {
         } else {
             // The byte before tells whether a line starts right at the chunk's start.
             self.cursor.seek(begin - 1, charset);
-            self.cursor.to_next_line()
+            self.cursor.skip_to_line()
         };
         if !matches!(found, Ok(true)) {
             self.send(Message::Stuck)?;
