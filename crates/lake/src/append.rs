@@ -202,7 +202,7 @@ impl State {
                 .filter(|(_, partition)| !full(partition))
                 .map(|(values, partition)| (partition.bytes, values))
                 .collect();
-            by_size.sort_unstable_by(|left, right| right.0.cmp(&left.0));
+            by_size.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
             let mut excess = self.buffered - BUFFER_BYTES_KEPT;
             for (bytes, values) in by_size {
                 if excess == 0 {

@@ -124,7 +124,7 @@ pub(crate) enum Body {
     /// In data files, as they came.
     Append(Appender),
     /// In sorted runs.
-    Sort { sorter: Sorter, key: SortKey, sources: Vec<String> },
+    Sort { sorter: Box<Sorter>, key: SortKey, sources: Vec<String> },
 }
 
 impl LakeWriter {
@@ -145,7 +145,7 @@ impl LakeWriter {
             WriteMode::Append => Body::Append(Appender::new(&label, folder.clone(), partitioning.clone())),
             WriteMode::Snapshot | WriteMode::Upsert => {
                 let key = SortKey::of(spec, &content)?;
-                let sorter = Sorter::new(&label, key.clone(), spool.path());
+                let sorter = Box::new(Sorter::new(&label, key.clone(), spool.path()));
                 Body::Sort { sorter, key, sources: Vec::new() }
             }
         };
