@@ -327,7 +327,7 @@ impl Bytes {
     /// has only its beginning. Only brackets and quotes are looked at: the parser judges the rest.
     fn capture(&mut self, out: &mut Vec<u8>) -> Result<bool, DecodeError> {
         let limit = out.len().saturating_add(ROW_BYTES_MAX);
-        let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+        let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
         let first = self.peek()?;
         let is_plain = !matches!(first, Some(b'{' | b'[' | b'"'));
         let mut is_whole = true;
@@ -360,7 +360,10 @@ impl Bytes {
                 } else {
                     match byte {
                         b'"' => in_string = true,
-                        b'{' | b'[' => depth += 1,
+                        b'{' | b'[' => {
+                            depth += 1;
+                            deepest = deepest.max(depth);
+                        }
                         b'}' | b']' => {
                             depth = depth.saturating_sub(1);
                             done = depth == 0;
@@ -377,7 +380,7 @@ impl Bytes {
                 out.extend_from_slice(&self.block[start..self.at]);
                 is_whole = out.len() <= limit;
             }
-            if depth > DEPTH_MAX {
+            if deepest > DEPTH_MAX {
                 return Err(self.wrong(&format!("nested deeper than {DEPTH_MAX}")));
             }
             if done {
