@@ -1,0 +1,137 @@
+//! Removes data files that nobody can need: no version within retention, no pinned version, no run that is still writing.
+//! The history of values is a table of its own, so that vacuum never touches it; only superseded *files* go.
+
+use std::collections::BTreeSet;
+
+use futures::TryStreamExt;
+use hambar_core::{StoreError, TableName};
+use jiff::{SignedDuration, Timestamp};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+
+use super::{leased, log_of};
+use crate::error::storage;
+use crate::lake::Lake;
+use crate::snapshot::data_path;
+
+/// The shortest retention: readers may hold a version this long (`reliability.md` R-7).
+pub const RETENTION_DAYS_MIN: u32 = 7;
+/// How far the clock may be behind the newest commit.
+const CLOCK_BEHIND_MAX: SignedDuration = SignedDuration::from_mins(5);
+
+/// What vacuum did, or would do.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Vacuumed {
+    /// Files removed, or to be removed.
+    pub files: Vec<String>,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files that stay.
+    pub kept: u64,
+}
+
+impl Lake {
+    /// Removes files of `table` that no version younger than `retention_days` and none of `pinned` needs.
+    ///
+    /// Files that no log entry names (left behind by a run that died) go by their own age, under the same retention, so that
+    /// a run that is still writing keeps its files. A clock that jumped ahead removes nothing early: ages are counted
+    /// from the newest commit of the store plus the shortest retention, if that is before now.
+    ///
+    /// # Errors
+    /// [`StoreError::Limit`] for a retention below [`RETENTION_DAYS_MIN`], [`StoreError::Unfit`] where the clock is behind the
+    /// newest commit, [`StoreError::Busy`] while a run writes to the table.
+    pub async fn vacuum(
+        &self,
+        table: &TableName,
+        retention_days: u32,
+        pinned: &[u64],
+        is_dry_run: bool,
+    ) -> Result<Vacuumed, StoreError> {
+        if retention_days < RETENTION_DAYS_MIN {
+            return Err(StoreError::Limit {
+                table: table.to_string(),
+                limit: "shortest retention",
+                value: u64::from(RETENTION_DAYS_MIN),
+                unit: "days",
+            });
+        }
+        let lease = leased(self, table, "vacuum").await?;
+        let outcome = self.vacuum_leased(table, retention_days, pinned, is_dry_run).await;
+        lease.release().await?;
+        outcome
+    }
+
+    async fn vacuum_leased(
+        &self,
+        table: &TableName,
+        retention_days: u32,
+        pinned: &[u64],
+        is_dry_run: bool,
+    ) -> Result<Vacuumed, StoreError> {
+        let log = log_of(self, table);
+        let state = self.state(&log, None).await?;
+        let cutoff = self.cutoff(retention_days).await?;
+        let mut needed: BTreeSet<Path> = BTreeSet::new();
+        for add in state.files.values() {
+            needed.insert(data_path(&log, add)?);
+        }
+        for version in pinned {
+            for add in self.state(&log, Some(*version)).await?.files.values() {
+                needed.insert(data_path(&log, add)?);
+            }
+        }
+        let mut removed_late: BTreeSet<Path> = BTreeSet::new();
+        let mut known: BTreeSet<Path> = needed.clone();
+        for (name, instant) in &state.tombstones {
+            let path = crate::snapshot::file_path(&log, name)?;
+            if *instant >= cutoff.as_millisecond() {
+                removed_late.insert(path.clone());
+            }
+            known.insert(path);
+        }
+        let mut done = Vacuumed::default();
+        let mut objects = self.inner.store.list(Some(&log.root));
+        let log_folder = log.folder();
+        while let Some(object) = objects.try_next().await.map_err(|error| storage("list", &log.root, error))? {
+            let path = object.location;
+            if path.prefix_matches(&log_folder) || needed.contains(&path) || removed_late.contains(&path) {
+                done.kept += u64::from(!path.prefix_matches(&log_folder));
+                continue;
+            }
+            let written =
+                Timestamp::from_millisecond(object.last_modified.timestamp_millis()).unwrap_or(Timestamp::MAX);
+            if !known.contains(&path) && written >= cutoff {
+                done.kept += 1;
+                continue;
+            }
+            if !is_dry_run {
+                self.inner.store.delete(&path).await.map_err(|error| storage("delete", &path, error))?;
+            }
+            done.bytes += object.size;
+            done.files.push(path.to_string());
+        }
+        done.files.sort();
+        Ok(done)
+    }
+
+    /// The instant before which a removed file is needed by nobody.
+    async fn cutoff(&self, retention_days: u32) -> Result<Timestamp, StoreError> {
+        let now = self.inner.clock.now();
+        let mut newest = Timestamp::MIN;
+        for table in self.tables().await? {
+            let last = self.versions(&table).await?.last().and_then(|version| version.committed_at);
+            newest = newest.max(last.unwrap_or(Timestamp::MIN));
+        }
+        if newest > now + CLOCK_BEHIND_MAX {
+            return Err(StoreError::Unfit {
+                url: self.url().to_string(),
+                what: format!(
+                    "the clock says {now}, but the newest commit was made at {newest}; set the clock before vacuum"
+                ),
+            });
+        }
+        let days = |count: u32| SignedDuration::from_hours(24 * i64::from(count));
+        let trusted = newest.checked_add(days(RETENTION_DAYS_MIN)).unwrap_or(now).min(now);
+        Ok(trusted.checked_sub(days(retention_days)).unwrap_or(Timestamp::MIN))
+    }
+}
