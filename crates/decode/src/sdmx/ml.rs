@@ -8,13 +8,11 @@
 //! * `ACTION` (`D`) is a column only once a data set says that it deletes.
 //! * A footer (or an `Error` message) that reports a failure is [`DecodeError::Message`].
 
-use quick_xml::events::BytesStart;
-
 use super::footer::Footer;
 use super::ml_header::{DATA_SET_PROPERTIES, HeaderStructure, attribute_names, declare};
 use super::rows::{Level, Role, Rows};
 use super::values::{join_languages, join_values};
-use super::xml::{Token, Xml, attribute, attributes};
+use super::xml::{Tag, Token, Xml, attribute, attributes};
 use crate::error::DecodeError;
 use crate::record::{RecordSource, SourceBatch};
 
@@ -149,7 +147,7 @@ impl RecordSource for MlSource {
 }
 
 impl Message {
-    fn open(&mut self, tag: &BytesStart<'_>, empty: bool) -> Result<(), String> {
+    fn open(&mut self, tag: &Tag<'_>, empty: bool) -> Result<(), String> {
         let parent = self.stack.last().copied().unwrap_or(Element::Root);
         let element = self.enter(parent, tag)?;
         if empty { self.close(element) } else { self.push(element) }
@@ -161,8 +159,8 @@ impl Message {
     }
 
     /// Says what the tag is inside `parent` and takes its attributes.
-    fn enter(&mut self, parent: Element, tag: &BytesStart<'_>) -> Result<Element, String> {
-        let name = tag.local_name().into_inner();
+    fn enter(&mut self, parent: Element, tag: &Tag<'_>) -> Result<Element, String> {
+        let name = tag.local_name();
         match parent {
             // The four places where nearly all elements of a message are come first.
             Element::Key(level) => self.generic_value(name, tag, level, Role::Dimension),
@@ -199,7 +197,7 @@ impl Message {
         }
     }
 
-    fn enter_in_root(&mut self, name: &str, tag: &BytesStart<'_>) -> Result<Element, String> {
+    fn enter_in_root(&mut self, name: &str, tag: &Tag<'_>) -> Result<Element, String> {
         match name {
             "Header" => Ok(Element::Header),
             "Footer" => Ok(Element::Footer),
@@ -212,7 +210,7 @@ impl Message {
         }
     }
 
-    fn enter_in_data_set(&mut self, name: &str, tag: &BytesStart<'_>) -> Result<Element, String> {
+    fn enter_in_data_set(&mut self, name: &str, tag: &Tag<'_>) -> Result<Element, String> {
         match name {
             "Series" => self.series(tag),
             "Obs" => self.observation(tag),
@@ -228,7 +226,7 @@ impl Message {
         }
     }
 
-    fn enter_in_group(&mut self, name: &str, tag: &BytesStart<'_>) -> Result<Element, String> {
+    fn enter_in_group(&mut self, name: &str, tag: &Tag<'_>) -> Result<Element, String> {
         match name {
             "GroupKey" => Ok(Element::Key(Level::Group)),
             "Attributes" => Ok(Element::Attributes(Level::Group)),
@@ -241,7 +239,7 @@ impl Message {
         }
     }
 
-    fn enter_in_series(&mut self, name: &str, tag: &BytesStart<'_>) -> Result<Element, String> {
+    fn enter_in_series(&mut self, name: &str, tag: &Tag<'_>) -> Result<Element, String> {
         match name {
             "Obs" => self.observation(tag),
             "SeriesKey" => Ok(Element::Key(Level::Series)),
@@ -251,12 +249,12 @@ impl Message {
         }
     }
 
-    fn enter_in_observation(&mut self, name: &str, tag: &BytesStart<'_>) -> Result<Element, String> {
+    fn enter_in_observation(&mut self, name: &str, tag: &Tag<'_>) -> Result<Element, String> {
         match name {
             "ObsValue" => {
                 let index = self.rows.column("OBS_VALUE", Role::Measure)?;
                 let rows = &mut self.rows;
-                attributes(tag, |key, value| match key.into_inner() {
+                attributes(tag, |key, value| match key {
                     "value" => rows.set_at(Level::Observation, index, value),
                     _ => Ok(()),
                 })?;
@@ -275,7 +273,7 @@ impl Message {
     }
 
     /// `<Value id="FREQ" value="A"/>`, in 2.0 `concept` instead of `id`; the two come in any order.
-    fn generic_value(&mut self, name: &str, tag: &BytesStart<'_>, level: Level, role: Role) -> Result<Element, String> {
+    fn generic_value(&mut self, name: &str, tag: &Tag<'_>, level: Level, role: Role) -> Result<Element, String> {
         if name != "Value" {
             return Ok(Element::Other);
         }
@@ -284,7 +282,7 @@ impl Message {
         self.text.clear();
         let (rows, text, keys) = (&mut self.rows, &mut self.text, &mut self.group_keys);
         attributes(tag, |key, value| {
-            match key.into_inner() {
+            match key {
                 "id" | "concept" => {
                     let index = rows.column(value, role)?;
                     if level == Level::Group && role == Role::Dimension {
@@ -313,13 +311,13 @@ impl Message {
     }
 
     /// Takes the cells that stand as attributes of the element itself.
-    fn specific_values(&mut self, tag: &BytesStart<'_>, level: Level) -> Result<(), String> {
+    fn specific_values(&mut self, tag: &Tag<'_>, level: Level) -> Result<(), String> {
         if self.style == Style::Generic {
             return Ok(());
         }
         let rows = &mut self.rows;
         attributes(tag, |key, value| {
-            let name = key.into_inner();
+            let name = key;
             // What has a prefix is XML's or SDMX's own (`xsi:type`, `ss:dataScope`), never a concept.
             if name.contains(':') || name == "xmlns" {
                 return Ok(());
@@ -329,13 +327,13 @@ impl Message {
         })
     }
 
-    fn series(&mut self, tag: &BytesStart<'_>) -> Result<Element, String> {
+    fn series(&mut self, tag: &Tag<'_>) -> Result<Element, String> {
         self.rows.forget(Level::Series);
         self.specific_values(tag, Level::Series)?;
         Ok(Element::Series)
     }
 
-    fn observation(&mut self, tag: &BytesStart<'_>) -> Result<Element, String> {
+    fn observation(&mut self, tag: &Tag<'_>) -> Result<Element, String> {
         self.specific_values(tag, Level::Observation)?;
         let explicit = self.current.and_then(|index| self.structures.get(index));
         if let Some(structure) = explicit.filter(|structure| structure.has_explicit_measures) {
@@ -352,12 +350,12 @@ impl Message {
         Ok(Element::Observation)
     }
 
-    fn observation_dimension(&mut self, tag: &BytesStart<'_>) -> Result<(), String> {
+    fn observation_dimension(&mut self, tag: &Tag<'_>) -> Result<(), String> {
         let mut named = None;
         self.text.clear();
         let text = &mut self.text;
         attributes(tag, |key, value| {
-            match key.into_inner() {
+            match key {
                 "id" => named = Some(value.to_owned()),
                 "value" => text.push_str(value),
                 _ => {}
@@ -375,7 +373,7 @@ impl Message {
         self.rows.set(Level::Observation, name, Role::Dimension, &self.text)
     }
 
-    fn group(&mut self, kind: String, tag: &BytesStart<'_>) -> Result<Element, String> {
+    fn group(&mut self, kind: String, tag: &Tag<'_>) -> Result<Element, String> {
         self.group_kind = kind;
         self.group_keys.clear();
         self.group_has_series = false;
@@ -384,13 +382,13 @@ impl Message {
         Ok(Element::Group)
     }
 
-    fn component(&mut self, tag: &BytesStart<'_>, level: Level) -> Result<Element, String> {
+    fn component(&mut self, tag: &Tag<'_>, level: Level) -> Result<Element, String> {
         self.component = attribute(tag, "id")?.ok_or("a `Comp` without `id`")?;
         self.values.clear();
         Ok(Element::Component(level))
     }
 
-    fn data_set(&mut self, tag: &BytesStart<'_>) -> Result<(), String> {
+    fn data_set(&mut self, tag: &Tag<'_>) -> Result<(), String> {
         let id = attribute(tag, "structureRef")?;
         self.current = match &id {
             Some(id) => self.structures.iter().position(|structure| structure.id == *id),
@@ -405,7 +403,7 @@ impl Message {
         }
         let rows = &mut self.rows;
         attributes(tag, |key, value| {
-            let name = key.into_inner();
+            let name = key;
             if name.contains(':') || DATA_SET_PROPERTIES.contains(&name) {
                 return Ok(());
             }

@@ -1,8 +1,6 @@
 //! What an SDMX-ML header declares of the structures of its data sets, and which attributes of a data set are no cells.
 
-use quick_xml::events::BytesStart;
-
-use super::xml::{attribute, attributes};
+use super::xml::{Tag, attribute, attributes};
 
 /// Structures that a header may declare.
 const HEADER_STRUCTURES_MAX: usize = 1_000;
@@ -16,7 +14,7 @@ pub(super) struct HeaderStructure {
 }
 
 /// Takes a `Structure` element of the header.
-pub(super) fn declare(structures: &mut Vec<HeaderStructure>, tag: &BytesStart<'_>) -> Result<(), String> {
+pub(super) fn declare(structures: &mut Vec<HeaderStructure>, tag: &Tag<'_>) -> Result<(), String> {
     if structures.len() >= HEADER_STRUCTURES_MAX {
         return Err(format!("more than {HEADER_STRUCTURES_MAX} structures in the header"));
     }
@@ -54,11 +52,11 @@ pub(super) const DATA_SET_PROPERTIES: &[&str] = &[
 ];
 
 /// Names the cells of a 3.0 `Atts` element: those with the same ones have the same key.
-pub(super) fn attribute_names(tag: &BytesStart<'_>) -> Result<String, String> {
+pub(super) fn attribute_names(tag: &Tag<'_>) -> Result<String, String> {
     let mut names = String::from("Atts");
     attributes(tag, |key, _| {
         names.push(' ');
-        names.push_str(key.into_inner());
+        names.push_str(key);
         Ok(())
     })?;
     Ok(names)

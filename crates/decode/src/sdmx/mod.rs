@@ -46,7 +46,7 @@ fn open_ml(input: Input, job: &DecodeJob, member: Option<Arc<str>>) -> Result<Bo
     let mut xml = xml::Xml::new(source, &file, "SDMX-ML", job.limits.decoded_bytes_max)?;
     loop {
         let root = match xml.next()? {
-            xml::Token::Open { tag, empty: false } => tag.local_name().into_inner().to_owned(),
+            xml::Token::Open { tag, empty: false } => tag.local_name().to_owned(),
             xml::Token::Text(text) if text.trim().is_empty() => continue,
             xml::Token::Other => continue,
             xml::Token::Open { .. } | xml::Token::Close | xml::Token::Text(_) | xml::Token::End => {

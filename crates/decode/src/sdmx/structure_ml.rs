@@ -3,11 +3,9 @@
 
 use std::sync::Arc;
 
-use quick_xml::events::BytesStart;
-
 use super::footer::Footer;
 use super::structure::{Artefact, Item, StructureRows, item_of_urn, short_reference};
-use super::xml::{Token, Xml, attribute};
+use super::xml::{Tag, Token, Xml, attribute};
 use crate::error::DecodeError;
 use crate::record::{RecordSource, SourceBatch};
 
@@ -138,8 +136,8 @@ impl RecordSource for StructureMl {
 }
 
 impl State {
-    fn enter(&mut self, tag: &BytesStart<'_>) -> Result<(), String> {
-        let name = tag.local_name().into_inner();
+    fn enter(&mut self, tag: &Tag<'_>) -> Result<(), String> {
+        let name = tag.local_name();
         let depth = self.stack.len();
         let parent = self.stack.last().map_or("", String::as_str);
         self.text.clear();
@@ -157,7 +155,7 @@ impl State {
         Ok(())
     }
 
-    fn enter_artefact(&mut self, name: &str, tag: &BytesStart<'_>, depth: usize) -> Result<(), String> {
+    fn enter_artefact(&mut self, name: &str, tag: &Tag<'_>, depth: usize) -> Result<(), String> {
         let kind = match name {
             "KeyFamily" => "datastructure".to_owned(),
             "DataConstraint" => "contentconstraint".to_owned(),
@@ -179,7 +177,7 @@ impl State {
         Ok(())
     }
 
-    fn enter_inside(&mut self, name: &str, tag: &BytesStart<'_>, depth: usize) -> Result<(), String> {
+    fn enter_inside(&mut self, name: &str, tag: &Tag<'_>, depth: usize) -> Result<(), String> {
         let parent = self.stack.last().map_or("", String::as_str);
         let is_child = self.open.last().is_some_and(|open| open.depth + 1 == depth);
         if ITEMS.contains(&name) && is_child {
@@ -208,7 +206,7 @@ impl State {
         Ok(())
     }
 
-    fn enter_component(&mut self, name: &str, tag: &BytesStart<'_>, depth: usize) -> Result<(), String> {
+    fn enter_component(&mut self, name: &str, tag: &Tag<'_>, depth: usize) -> Result<(), String> {
         let (role, list) = match name {
             "Dimension" => ("dimension", "dimension"),
             "TimeDimension" => ("time_dimension", "dimension"),
@@ -238,7 +236,7 @@ impl State {
     }
 
     /// `<Ref agencyID="ECB" id="CL_FREQ" version="1.0"/>` in the element that says what is referred to.
-    fn reference(&mut self, tag: &BytesStart<'_>) -> Result<(), String> {
+    fn reference(&mut self, tag: &Tag<'_>) -> Result<(), String> {
         let id = attribute(tag, "id")?.unwrap_or_default();
         let within = self.stack.last().map_or("", String::as_str);
         let whole = match within {
