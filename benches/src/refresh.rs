@@ -8,8 +8,8 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use hambar_core::{
-    Checkpoint, ColumnSpec, CommitOutcome, CommitRequest, Licence, OnDrift, Origin, Redistribution, RunId, RunStamp, TableSpec,
-    TableStore, WriteMode,
+    Checkpoint, ColumnSpec, CommitOutcome, CommitRequest, Licence, OnDrift, Origin, Redistribution, RunId, RunStamp,
+    TableSpec, TableStore, WriteMode,
 };
 use hambar_lake::{Access, Lake};
 
@@ -21,7 +21,10 @@ pub(crate) async fn refresh(rows: u64, work: &Path) -> Result<()> {
     }
     let lake = Lake::open(&work.display().to_string(), &BTreeMap::new(), Access::ReadWrite, crate::clock()).await?;
     let spec = spec()?;
-    release(&lake, &spec, rows, false, "first").await?;
+    match release(&lake, &spec, rows, false, "first").await? {
+        CommitOutcome::Committed { .. } => {}
+        other => bail!("the first load ended as {other:?}"),
+    }
     let before = peak();
     let begin = Instant::now();
     let outcome = release(&lake, &spec, rows, true, "second").await?;
@@ -49,7 +52,11 @@ async fn release(lake: &Lake, spec: &TableSpec, rows: u64, is_changed: bool, run
 fn batch(start: u64, end: u64, is_changed: bool) -> Result<RecordBatch> {
     let value = |id: u64| id as f64 * 1.5 + if is_changed && id % 1000 == 7 { 1.0 } else { 0.0 };
     let columns: [(&str, ArrayRef, bool); 3] = [
-        ("id", Arc::new(Int64Array::from_iter_values((start..end).map(|id| i64::try_from(id).unwrap_or(i64::MAX)))), true),
+        (
+            "id",
+            Arc::new(Int64Array::from_iter_values((start..end).map(|id| i64::try_from(id).unwrap_or(i64::MAX)))),
+            true,
+        ),
         ("country", Arc::new(StringArray::from_iter_values((start..end).map(|id| format!("C{:03}", id % 200)))), true),
         ("value", Arc::new(Float64Array::from_iter_values((start..end).map(value))), true),
     ];

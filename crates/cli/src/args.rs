@@ -109,7 +109,9 @@ pub(crate) struct CheckArguments {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  hambar add https://example.org/data.csv --table regions.population\n  hambar add https://example.org/data.zip --member '*.csv' --licence CC-BY-4.0 --redistribution allowed")]
+#[command(
+    after_help = "Examples:\n  hambar add https://example.org/data.csv --table regions.population\n  hambar add https://example.org/data.zip --member '*.csv' --licence CC-BY-4.0 --redistribution allowed"
+)]
 pub(crate) struct AddArguments {
     /// The address of the data.
     pub(crate) url: String,
@@ -144,8 +146,10 @@ pub(crate) struct SelectArguments {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "A run that finds nothing new costs one request and writes no version. Press Ctrl-C once to stop: \
-nothing partial is published. `hambar runs` lists what happened.")]
+#[command(
+    after_help = "A run that finds nothing new costs one request and writes no version. Press Ctrl-C once to stop: \
+nothing partial is published. `hambar runs` lists what happened."
+)]
 pub(crate) struct RunArguments {
     #[command(flatten)]
     pub(crate) select: SelectArguments,
@@ -167,7 +171,9 @@ pub(crate) struct PullArguments {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Time travel:\n  SELECT * FROM ns.t FOR SYSTEM_TIME AS OF '2026-01-31'\n  SELECT * FROM as_of('ns.t', '2026-01-31T12:00:00Z')\n  SELECT * FROM revisions('ns.t')\n  SELECT * FROM ns.t VERSION AS OF 3\n\nIn the shell: \\d lists tables, \\d TABLE describes one, \\q leaves, Ctrl-C cancels the query.")]
+#[command(
+    after_help = "Time travel:\n  SELECT * FROM ns.t FOR SYSTEM_TIME AS OF '2026-01-31'\n  SELECT * FROM as_of('ns.t', '2026-01-31T12:00:00Z')\n  SELECT * FROM revisions('ns.t')\n  SELECT * FROM ns.t VERSION AS OF 3\n\nIn the shell: \\d lists tables, \\d TABLE describes one, \\q leaves, Ctrl-C cancels the query."
+)]
 pub(crate) struct SqlArguments {
     /// The statement; a shell is opened when it is absent, `-` reads it from standard input.
     pub(crate) statement: Option<String>,

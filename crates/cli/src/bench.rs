@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use hambar_core::{
-    Checkpoint, CommitOutcome, CommitRequest, Ident, Licence, OnDrift, Origin, Redistribution, RunId, RunStamp, TableName, TableSpec,
-    TableStore, WriteMode,
+    Checkpoint, CommitOutcome, CommitRequest, Ident, Licence, OnDrift, Origin, Redistribution, RunId, RunStamp,
+    TableName, TableSpec, TableStore, WriteMode,
 };
 use hambar_decode::infer;
 use hambar_decode::spec::{ColumnRule, DecodeJob, DecodeLimits, FormatKind, FormatSpec, NullSpec, RuleType};
@@ -32,7 +32,9 @@ pub(crate) async fn bench(context: &Context, arguments: &BenchArguments) -> Resu
     let job = job(context, arguments)?;
     let looked = begin.elapsed();
 
-    let lake = Lake::open(&folder.display().to_string(), &BTreeMap::new(), Access::ReadWrite, Arc::clone(&context.clock)).await?;
+    let lake =
+        Lake::open(&folder.display().to_string(), &BTreeMap::new(), Access::ReadWrite, Arc::clone(&context.clock))
+            .await?;
     let spec = spec(arguments, &job)?;
     let measured = ingest(context, &lake, &spec, file, job).await?;
 
@@ -43,12 +45,25 @@ pub(crate) async fn bench(context: &Context, arguments: &BenchArguments) -> Resu
     let (megabytes, rows) = (bytes as f64 / 1e6, measured.rows as f64);
     println!("{}: {megabytes:.1} MB, {} rows, {} rejected", file.display(), measured.rows, measured.rejected);
     println!("  look at the file     {:>8.2} s (dialect and types; not part of a run)", looked.as_secs_f64());
-    println!("  wait for the worker  {:>8.2} s (decode and conform, in a confined process)", measured.decode.as_secs_f64());
-    println!("  write                {:>8.2} s (hand over to Parquet, side by side with decoding)", measured.write.as_secs_f64());
-    println!("  commit               {:>8.2} s (finish files, flush, commit, read back)", measured.commit.as_secs_f64());
+    println!(
+        "  wait for the worker  {:>8.2} s (decode and conform, in a confined process)",
+        measured.decode.as_secs_f64()
+    );
+    println!(
+        "  write                {:>8.2} s (hand over to Parquet, side by side with decoding)",
+        measured.write.as_secs_f64()
+    );
+    println!(
+        "  commit               {:>8.2} s (finish files, flush, commit, read back)",
+        measured.commit.as_secs_f64()
+    );
     println!("  whole                {total:>8.2} s = {:.1} MB/s, {:.0} rows/s", megabytes / total, rows / total);
     println!("  stored               {:>8.1} MB in {} files", to_megabytes(stored), snapshot.files.len());
-    println!("  peak memory          {:>8.1} MB here, {:.1} MB in the worker", to_megabytes(peak(false)), to_megabytes(peak(true)));
+    println!(
+        "  peak memory          {:>8.1} MB here, {:.1} MB in the worker",
+        to_megabytes(peak(false)),
+        to_megabytes(peak(true))
+    );
     if arguments.keep.is_some() {
         println!("  table                {} in `{}`", spec.name, folder.display());
     }
@@ -69,7 +84,8 @@ fn peak(of_children: bool) -> u64 {
 
 /// The format and columns of the file: inferred from all of it, or every column of its first rows as text.
 fn job(context: &Context, arguments: &BenchArguments) -> Result<DecodeJob> {
-    let file = std::path::absolute(&arguments.file).with_context(|| format!("resolve `{}`", arguments.file.display()))?;
+    let file =
+        std::path::absolute(&arguments.file).with_context(|| format!("resolve `{}`", arguments.file.display()))?;
     let mut job = DecodeJob {
         format: format(&file)?,
         columns: Vec::new(),
@@ -84,7 +100,11 @@ fn job(context: &Context, arguments: &BenchArguments) -> Result<DecodeJob> {
         job.columns = text_columns(&file, &job)?;
         return Ok(job);
     }
-    let request = SurveyRequest { file_name: file.file_name().unwrap_or_default().to_string_lossy().into_owned(), body: file, members: None };
+    let request = SurveyRequest {
+        file_name: file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        body: file,
+        members: None,
+    };
     let survey = survey_in_child(&settings()?, request).map_err(|what| anyhow::anyhow!(what))?;
     (job.format, job.columns, job.nulls, job.unpivot) = (survey.format, survey.columns, survey.nulls, survey.unpivot);
     Ok(job)

@@ -65,7 +65,14 @@ impl Context {
         start_log(&config)?;
         let fault_point = environment.get("HAMBAR_FAULT_POINT").cloned();
         let home = environment.get("HOME").map(PathBuf::from);
-        Ok(Self { config, layers, secrets: SecretReader::new(environment), clock: Arc::new(SystemClock), fault_point, home })
+        Ok(Self {
+            config,
+            layers,
+            secrets: SecretReader::new(environment),
+            clock: Arc::new(SystemClock),
+            fault_point,
+            home,
+        })
     }
 
     /// The same settings with another store, for the demo and measurements.

@@ -112,7 +112,8 @@ async fn survey(context: &Context, url: &Url, members: Option<String>) -> Result
         ..ProcessSettings::new(program, 1)
     };
     let request = SurveyRequest { body: landed.path.clone(), file_name: file_name(url), members };
-    let looked = tokio::task::spawn_blocking(move || survey_in_child(&settings, request)).await.context("look at the body")?;
+    let looked =
+        tokio::task::spawn_blocking(move || survey_in_child(&settings, request)).await.context("look at the body")?;
     // The body stays until the worker has read it.
     drop(landed);
     looked.map_err(|what| anyhow::anyhow!(what)).with_context(|| format!("look at `{url}`"))

@@ -58,7 +58,8 @@ pub(crate) async fn describe(context: &Context, arguments: &TableArguments) -> R
     let snapshot = lake.snapshot(&table, None).await?;
     let fields = snapshot.schema.fields();
     let metadata = |key: &str| text(fields.iter().map(|field| field.metadata().get(key).cloned()));
-    let kind = |data_type| ColumnType::from_arrow(data_type).map_or_else(|| data_type.to_string(), |kind| kind.to_string());
+    let kind =
+        |data_type| ColumnType::from_arrow(data_type).map_or_else(|| data_type.to_string(), |kind| kind.to_string());
     let columns = RecordBatch::try_from_iter_with_nullable([
         ("column", text(fields.iter().map(|field| Some(field.name().clone()))), true),
         ("type", text(fields.iter().map(|field| Some(kind(field.data_type())))), true),
@@ -77,7 +78,12 @@ pub(crate) async fn describe(context: &Context, arguments: &TableArguments) -> R
     output::print(&columns, Format::Table)
 }
 
-async fn about(context: &Context, lake: &Lake, table: &TableName, snapshot: &TableSnapshot) -> Result<Vec<(&'static str, String)>> {
+async fn about(
+    context: &Context,
+    lake: &Lake,
+    table: &TableName,
+    snapshot: &TableSnapshot,
+) -> Result<Vec<(&'static str, String)>> {
     let mut lines = Vec::new();
     if lake.exists(&"system.datasets".parse()?).await? {
         let sql = format!(
@@ -125,7 +131,11 @@ pub(crate) async fn history(context: &Context, arguments: &TableArguments) -> Re
     let count = |pick: fn(&hambar_lake::VersionInfo) -> u64| numbers(&versions.iter().map(pick).collect::<Vec<_>>());
     let batch = RecordBatch::try_from_iter_with_nullable([
         ("version", count(|version| version.version), true),
-        ("committed_at", text(versions.iter().map(|version| version.committed_at.map(|instant| instant.to_string()))), true),
+        (
+            "committed_at",
+            text(versions.iter().map(|version| version.committed_at.map(|instant| instant.to_string()))),
+            true,
+        ),
         ("operation", text(versions.iter().map(|version| Some(version.operation.clone()))), true),
         ("rows", count(|version| version.rows_added), true),
         ("revised", count(|version| version.rows_revised), true),
@@ -159,7 +169,11 @@ async fn known(context: &Context, lake: &Lake) -> Result<BTreeMap<String, Known>
                    WHERE outcome IN ('committed', 'unchanged', 'already_applied') GROUP BY pipeline";
         for batch in query::collect(context, sql).await? {
             let names = batch.column(0).as_string_opt::<i32>().context("system.runs.pipeline is not text")?.clone();
-            let instants = batch.column(1).as_primitive_opt::<TimestampMicrosecondType>().context("an instant was expected")?.clone();
+            let instants = batch
+                .column(1)
+                .as_primitive_opt::<TimestampMicrosecondType>()
+                .context("an instant was expected")?
+                .clone();
             for (name, instant) in names.iter().zip(instants.iter()) {
                 if let (Some(name), Some(instant)) = (name, instant) {
                     known.entry(name.to_owned()).or_default().verified_at = Timestamp::from_microsecond(instant).ok();

@@ -20,7 +20,8 @@ pub(crate) async fn rebuild(context: &Context, arguments: &SelectArguments) -> R
     let mut is_different = false;
     for pipeline in &pipelines {
         let name = &pipeline.name;
-        let folder = tempfile::tempdir_in(context.spool_folder(&lake)?).context("make a folder for the rebuilt table")?;
+        let folder =
+            tempfile::tempdir_in(context.spool_folder(&lake)?).context("make a folder for the rebuilt table")?;
         let url = folder.path().display().to_string();
         let fresh = Lake::open(&url, &BTreeMap::new(), Access::ReadWrite, Arc::clone(&context.clock)).await?;
         let report = runner.rebuild(pipeline, Arc::new(fresh.clone()), &cancel).await;
@@ -69,7 +70,9 @@ pub(crate) async fn optimize(context: &Context, arguments: &MaintainArguments) -
                 done.files_removed, done.bytes_removed, done.files_added, done.bytes_added, done.rows
             ),
         }
-        if let Some(version) = lake.write_checkpoint(&table).await.with_context(|| format!("write a checkpoint of `{table}`"))? {
+        if let Some(version) =
+            lake.write_checkpoint(&table).await.with_context(|| format!("write a checkpoint of `{table}`"))?
+        {
             println!("{table}: checkpoint of version {version}");
         }
     }

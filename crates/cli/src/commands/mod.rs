@@ -39,7 +39,9 @@ pub(crate) async fn execute(command: Command, context: &Context) -> Result<ExitC
         Command::Config(arguments) => check::config(context, &arguments)?,
         Command::Schema => check::schema()?,
         Command::Bench(arguments) => crate::bench::bench(context, &arguments).await?,
-        Command::DecodeWorker | Command::SurveyWorker | Command::QueryWorker => unreachable!("main starts workers before it reads settings"),
+        Command::DecodeWorker | Command::SurveyWorker | Command::QueryWorker => {
+            unreachable!("main starts workers before it reads settings")
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -78,7 +78,7 @@ async fn answer(
     sink: Box<dyn Write + Send>,
 ) -> Result<()> {
     let mut rows = start(context, sql, limits).await?;
-    let mut output = Output::new(format, sink, rows.schema())?;
+    let mut output = Output::new(format, sink, &rows.schema())?;
     while let Some(batch) = rows.next().await {
         output.write(&batch?)?;
     }

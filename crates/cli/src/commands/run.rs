@@ -148,10 +148,16 @@ pub(crate) async fn plan(context: &Context, arguments: &SelectArguments) -> Resu
         println!("  bytes      {}", known(estimate.bytes));
         println!("  rows       {}", known(estimate.rows));
         let limits = context.config.fetch.every_host;
-        let rate = format!("{} requests in {} s, {} at once", limits.requests, limits.period.as_secs_f64(), limits.concurrency);
+        let rate = format!(
+            "{} requests in {} s, {} at once",
+            limits.requests,
+            limits.period.as_secs_f64(),
+            limits.concurrency
+        );
         println!("  rate       at most {rate}, less where the provider says so");
         if let Some(requests) = estimate.requests {
-            let seconds = limits.period.as_secs_f64() * requests.to_string().parse::<f64>().unwrap_or(0.0) / f64::from(limits.requests);
+            let seconds = limits.period.as_secs_f64() * requests.to_string().parse::<f64>().unwrap_or(0.0)
+                / f64::from(limits.requests);
             println!("  time       at least {seconds:.0} s");
         }
         for slice in plan.slices.iter().take(10) {
@@ -185,8 +191,13 @@ pub(crate) async fn replay(context: &Context, arguments: &SelectArguments) -> Re
 /// not.
 pub(crate) fn tell(report: &RunReport) {
     let name = &report.pipeline;
-    let cost = format!("{}, {} bytes", counted(usize::try_from(report.requests).unwrap_or(usize::MAX), "request"), report.bytes_wire);
-    let rejected = if report.rows_rejected > 0 { format!(", {} rejected", report.rows_rejected) } else { String::new() };
+    let cost = format!(
+        "{}, {} bytes",
+        counted(usize::try_from(report.requests).unwrap_or(usize::MAX), "request"),
+        report.bytes_wire
+    );
+    let rejected =
+        if report.rows_rejected > 0 { format!(", {} rejected", report.rows_rejected) } else { String::new() };
     match &report.outcome {
         RunOutcome::Committed { version, rows, revised, withdrawn } => println!(
             "{name}: committed version {version}: {rows} rows new or changed, {revised} revised, {withdrawn} withdrawn{rejected} ({cost}; {})",
@@ -194,7 +205,9 @@ pub(crate) fn tell(report: &RunReport) {
         ),
         RunOutcome::Unchanged => println!("{name}: unchanged ({cost}; {})", report.evidence_text()),
         RunOutcome::AlreadyApplied { version } => println!("{name}: was committed already, version {version}"),
-        RunOutcome::Conflict { winner } => eprintln!("error: {name}: run {winner} committed first; nothing was published"),
+        RunOutcome::Conflict { winner } => {
+            eprintln!("error: {name}: run {winner} committed first; nothing was published")
+        }
         RunOutcome::Busy { holder, since } => eprintln!("error: {name}: {holder} has been at work since {since}"),
         RunOutcome::Cancelled => eprintln!("{name}: stopped; nothing was published"),
         RunOutcome::Failed(failure) => {

@@ -18,9 +18,43 @@ use crate::output::Format;
 
 /// Words that are completed besides names.
 const WORDS: &[&str] = &[
-    "SELECT", "FROM", "WHERE", "GROUP BY", "ORDER BY", "HAVING", "LIMIT", "JOIN", "LEFT JOIN", "ON", "WITH", "AS", "AND", "OR", "NOT",
-    "IN", "IS NULL", "BETWEEN", "LIKE", "CASE", "WHEN", "THEN", "ELSE", "END", "UNION ALL", "DISTINCT", "DESC", "EXPLAIN ANALYZE",
-    "FOR SYSTEM_TIME AS OF", "as_of(", "revisions(", "history(", "count(*)", "sum(", "avg(", "min(", "max(",
+    "SELECT",
+    "FROM",
+    "WHERE",
+    "GROUP BY",
+    "ORDER BY",
+    "HAVING",
+    "LIMIT",
+    "JOIN",
+    "LEFT JOIN",
+    "ON",
+    "WITH",
+    "AS",
+    "AND",
+    "OR",
+    "NOT",
+    "IN",
+    "IS NULL",
+    "BETWEEN",
+    "LIKE",
+    "CASE",
+    "WHEN",
+    "THEN",
+    "ELSE",
+    "END",
+    "UNION ALL",
+    "DISTINCT",
+    "DESC",
+    "EXPLAIN ANALYZE",
+    "FOR SYSTEM_TIME AS OF",
+    "as_of(",
+    "revisions(",
+    "history(",
+    "count(*)",
+    "sum(",
+    "avg(",
+    "min(",
+    "max(",
 ];
 
 const HELP: &str = "\
@@ -36,9 +70,16 @@ struct Assistant {
 impl Completer for Assistant {
     type Candidate = Pair;
 
-    fn complete(&self, line: &str, position: usize, _: &rustyline::Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
+    fn complete(
+        &self,
+        line: &str,
+        position: usize,
+        _: &rustyline::Context<'_>,
+    ) -> rustyline::Result<(usize, Vec<Pair>)> {
         let before = &line[..position];
-        let start = before.rfind(|letter: char| !letter.is_alphanumeric() && letter != '_' && letter != '.').map_or(0, |at| at + 1);
+        let start = before
+            .rfind(|letter: char| !letter.is_alphanumeric() && letter != '_' && letter != '.')
+            .map_or(0, |at| at + 1);
         let word = &before[start..];
         if word.is_empty() {
             return Ok((start, Vec::new()));
@@ -103,7 +144,8 @@ pub(crate) async fn run(context: &Context, mut format: Format, limits: QueryLimi
 }
 
 async fn meta(context: &Context, command: &str, format: &mut Format) -> Result<()> {
-    let (name, argument) = command.split_once(' ').map_or((command, ""), |(name, rest)| (name, rest.trim().trim_end_matches(';')));
+    let (name, argument) =
+        command.split_once(' ').map_or((command, ""), |(name, rest)| (name, rest.trim().trim_end_matches(';')));
     match (name, argument) {
         ("d", "") => super::list::tables(context, &crate::args::ListArguments { format: *format }).await,
         ("d", table) => {
@@ -111,7 +153,8 @@ async fn meta(context: &Context, command: &str, format: &mut Format) -> Result<(
             super::list::describe(context, &arguments).await
         }
         ("f", wanted) => {
-            *format = <Format as clap::ValueEnum>::from_str(wanted, true).map_err(|_| anyhow::anyhow!("`{wanted}` is no format"))?;
+            *format = <Format as clap::ValueEnum>::from_str(wanted, true)
+                .map_err(|_| anyhow::anyhow!("`{wanted}` is no format"))?;
             Ok(())
         }
         _ => {

@@ -48,6 +48,9 @@ pub(crate) async fn sql(context: &Context, arguments: &SqlArguments) -> Result<(
 
 fn read_statement() -> Result<String> {
     let mut text = String::new();
-    std::io::stdin().take(STATEMENT_BYTES_MAX).read_to_string(&mut text).context("read the statement from standard input")?;
+    std::io::stdin()
+        .take(STATEMENT_BYTES_MAX)
+        .read_to_string(&mut text)
+        .context("read the statement from standard input")?;
     Ok(text)
 }

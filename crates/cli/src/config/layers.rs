@@ -72,9 +72,14 @@ impl Layers {
             let table: Table = text.parse().with_context(|| format!("read `{}`", path.display()))?;
             let mut own = Self { entries: BTreeMap::new() };
             own.add(&table, "", &Origin::File(path.clone()));
-            let unknown: Vec<String> = own.entries.keys().filter(|key| !is_known(key)).map(|key| format!("`{key}`")).collect();
+            let unknown: Vec<String> =
+                own.entries.keys().filter(|key| !is_known(key)).map(|key| format!("`{key}`")).collect();
             if !unknown.is_empty() {
-                bail!("`{}` has unknown settings: {}; `hambar config` lists those there are", path.display(), unknown.join(", "));
+                bail!(
+                    "`{}` has unknown settings: {}; `hambar config` lists those there are",
+                    path.display(),
+                    unknown.join(", ")
+                );
             }
             layers.entries.extend(own.entries);
         }
@@ -84,7 +89,9 @@ impl Layers {
             }
             let key = name[PREFIX.len()..].to_lowercase().replace("__", ".");
             if !is_known(&key) {
-                bail!("the environment variable `{name}` names no setting: `{key}` is unknown; `hambar config` lists those there are");
+                bail!(
+                    "the environment variable `{name}` names no setting: `{key}` is unknown; `hambar config` lists those there are"
+                );
             }
             let value = layers.typed(&key, text);
             layers.set(&key, value, Origin::Environment(name.clone()));

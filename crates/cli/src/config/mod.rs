@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use hambar_fetch::FetchConfig;
 use serde::Deserialize;
 
-pub(crate) use layers::{Entry, Layers};
+pub(crate) use layers::Layers;
 pub(crate) use secret::SecretReader;
 
 /// The embedded defaults; also the documentation of every key.
@@ -106,7 +106,9 @@ impl Config {
             anyhow::bail!("`decode.workers` and `decode.threads` must be at least 1");
         }
         if config.decode.memory_bytes_max < 64 << 20 || config.query.memory_bytes_max < 16 << 20 {
-            anyhow::bail!("`decode.memory_bytes_max` must be at least 64 MiB, `query.memory_bytes_max` at least 16 MiB");
+            anyhow::bail!(
+                "`decode.memory_bytes_max` must be at least 64 MiB, `query.memory_bytes_max` at least 16 MiB"
+            );
         }
         for (name, value) in &config.store.options {
             let is_secret = SECRET_OPTIONS.iter().any(|secret| name.to_lowercase().ends_with(secret));

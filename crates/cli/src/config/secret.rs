@@ -32,7 +32,8 @@ impl SecretReader {
                 .cloned()
                 .with_context(|| format!("the environment variable `{name}`, a secret, is not set")),
             SecretRef::File(path) => {
-                let text = std::fs::read_to_string(path).with_context(|| format!("read the secret in `{}`", path.display()))?;
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("read the secret in `{}`", path.display()))?;
                 Ok(text.trim_end_matches(['\n', '\r']).to_owned())
             }
         }
@@ -41,9 +42,8 @@ impl SecretReader {
 
 impl SecretResolver for SecretReader {
     fn resolve(&self, reference: &SecretRef) -> Result<Secret, ConnectError> {
-        self.read(reference).map(Secret::new).map_err(|error| ConnectError::Setting {
-            setting: "auth".to_owned(),
-            what: format!("{error:#}"),
-        })
+        self.read(reference)
+            .map(Secret::new)
+            .map_err(|error| ConnectError::Setting { setting: "auth".to_owned(), what: format!("{error:#}") })
     }
 }

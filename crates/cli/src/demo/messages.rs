@@ -19,7 +19,13 @@ const OBSERVATIONS_MAX: usize = 300;
 type Refusal = (StatusCode, String);
 
 /// Finds the answer for a path.
-pub(super) fn route(path: &str, query: &[(String, String)], accept: &str, base: &str, is_revised: bool) -> Result<Answer, Refusal> {
+pub(super) fn route(
+    path: &str,
+    query: &[(String, String)],
+    accept: &str,
+    base: &str,
+    is_revised: bool,
+) -> Result<Answer, Refusal> {
     let not_found = || (StatusCode::NOT_FOUND, format!("nothing is at {path}\n"));
     if let Some(rest) = path.strip_prefix("/worldbank/v2/country/all/indicator/") {
         return Ok(world_bank(rest, query));
@@ -61,17 +67,24 @@ fn rows(csv: &'static str) -> impl Iterator<Item = Vec<&'static str>> {
 }
 
 fn json_answer(value: &Value) -> Answer {
-    Answer { content_type: "application/json;charset=utf-8", body: value.to_string().into_bytes(), last_modified: FIRST_RELEASE }
+    Answer {
+        content_type: "application/json;charset=utf-8",
+        body: value.to_string().into_bytes(),
+        last_modified: FIRST_RELEASE,
+    }
 }
 
 /// `[ {page, pages, per_page, total, …}, [rows] ]`, as <https://datahelpdesk.worldbank.org/knowledgebase/articles/898581>
 /// describes.
 fn world_bank(indicator: &str, query: &[(String, String)]) -> Answer {
     if indicator != INDICATOR {
-        let message = json!({"id": "120", "key": "Invalid value", "value": "The provided parameter value is not valid"});
+        let message =
+            json!({"id": "120", "key": "Invalid value", "value": "The provided parameter value is not valid"});
         return json_answer(&json!([{ "message": [message] }]));
     }
-    let number = |name: &str, default: usize| parameter(query, name).and_then(|text| text.parse().ok()).unwrap_or(default).max(1);
+    let number = |name: &str, default: usize| {
+        parameter(query, name).and_then(|text| text.parse().ok()).unwrap_or(default).max(1)
+    };
     let (page, per_page) = (number("page", 1), number("per_page", 50));
     let all: Vec<Value> = rows(GDP_PER_HEAD)
         .map(|row| {
@@ -94,15 +107,18 @@ fn world_bank(indicator: &str, query: &[(String, String)]) -> Answer {
 
 fn sdmx(rest: &str, query: &[(String, String)], accept: &str) -> Option<Result<Answer, Refusal>> {
     let mut parts = rest.trim_end_matches('/').split('/');
-    if parts.next()? != "data" {
-        return None;
+    match parts.next()? {
+        "data" => {}
+        "dataflow" | "datastructure" => return Some(Ok(sdmx_structure())),
+        _ => return None,
     }
     let flow = parts.next()?;
     if !flow.split(',').any(|part| part == "NAMA_10R_3GDP") {
         return None;
     }
     let key = parts.next().unwrap_or("all");
-    let wanted: Vec<&str> = key.rsplit('.').next().unwrap_or("").split('+').filter(|geo| !geo.is_empty() && *geo != "all").collect();
+    let wanted: Vec<&str> =
+        key.rsplit('.').next().unwrap_or("").split('+').filter(|geo| !geo.is_empty() && *geo != "all").collect();
     let from = parameter(query, "startPeriod").unwrap_or("0000");
     let to = parameter(query, "endPeriod").unwrap_or("9999");
     let found: Vec<Vec<&str>> = rows(REGIONAL_GDP)
@@ -115,7 +131,8 @@ fn sdmx(rest: &str, query: &[(String, String)], accept: &str) -> Option<Result<A
         let text = format!("the query would give {} observations, more than {OBSERVATIONS_MAX}\n", found.len());
         return Some(Err((StatusCode::PAYLOAD_TOO_LARGE, text)));
     }
-    let is_csv = accept.contains("csv") || parameter(query, "format").is_some_and(|format| format.to_lowercase().contains("csv"));
+    let is_csv = accept.contains("csv")
+        || parameter(query, "format").is_some_and(|format| format.to_lowercase().contains("csv"));
     Some(Ok(if is_csv { sdmx_csv(&found) } else { sdmx_ml(&found) }))
 }
 
@@ -125,7 +142,11 @@ fn sdmx_csv(found: &[Vec<&str>]) -> Answer {
     for row in found {
         text.push_str(&format!("ESTAT:NAMA_10R_3GDP(1.0),A,EUR_HAB,{},{},{},{}\r\n", row[0], row[1], row[2], row[3]));
     }
-    Answer { content_type: "application/vnd.sdmx.data+csv;version=1.0.0", body: text.into_bytes(), last_modified: FIRST_RELEASE }
+    Answer {
+        content_type: "application/vnd.sdmx.data+csv;version=1.0.0",
+        body: text.into_bytes(),
+        last_modified: FIRST_RELEASE,
+    }
 }
 
 /// SDMX-ML 2.1 generic, one series a region.
@@ -153,7 +174,51 @@ fn sdmx_ml(found: &[Vec<&str>]) -> Answer {
         text.push_str("</g:Series>\n");
     }
     text.push_str("</m:DataSet>\n</m:GenericData>\n");
-    Answer { content_type: "application/vnd.sdmx.genericdata+xml;version=2.1", body: text.into_bytes(), last_modified: FIRST_RELEASE }
+    Answer {
+        content_type: "application/vnd.sdmx.genericdata+xml;version=2.1",
+        body: text.into_bytes(),
+        last_modified: FIRST_RELEASE,
+    }
+}
+
+/// SDMX-ML 2.1 structure message: the dataflow, its dimensions and their codes.
+fn sdmx_structure() -> Answer {
+    let mut regions: Vec<&str> = rows(REGIONAL_GDP).map(|row| row[0]).collect();
+    regions.dedup();
+    let lists = [("FREQ", vec!["A"]), ("UNIT", vec!["EUR_HAB"]), ("GEO", regions)];
+    let own = "agencyID=\"ESTAT\" version=\"1.0\"";
+    let mut codelists = String::new();
+    let mut dimensions = String::new();
+    for (position, (list, codes)) in lists.iter().enumerate() {
+        codelists.push_str(&format!("<s:Codelist id=\"{list}\" {own}><c:Name xml:lang=\"en\">{list}</c:Name>"));
+        for code in codes {
+            codelists.push_str(&format!("<s:Code id=\"{code}\"><c:Name xml:lang=\"en\">{code}</c:Name></s:Code>"));
+        }
+        codelists.push_str("</s:Codelist>\n");
+        dimensions.push_str(&format!(
+            "<s:Dimension id=\"{}\" position=\"{}\"><s:LocalRepresentation><s:Enumeration><Ref id=\"{list}\" {own} class=\"Codelist\" \
+             package=\"codelist\"/></s:Enumeration></s:LocalRepresentation></s:Dimension>\n",
+            list.to_lowercase(),
+            position + 1
+        ));
+    }
+    let text = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<m:Structure xmlns:m=\"http://www.sdmx.org/resources/sdmxml/schemas/v2_1/message\" \
+         xmlns:s=\"http://www.sdmx.org/resources/sdmxml/schemas/v2_1/structure\" xmlns:c=\"http://www.sdmx.org/resources/sdmxml/schemas/v2_1/common\">\n\
+         <m:Header><m:ID>demo</m:ID><m:Test>false</m:Test><m:Prepared>2022-07-04T08:00:00</m:Prepared><m:Sender id=\"DEMO\"/></m:Header>\n\
+         <m:Structures>\n<s:Dataflows><s:Dataflow id=\"NAMA_10R_3GDP\" {own}><c:Name xml:lang=\"en\">Regional GDP</c:Name><s:Structure>\
+         <Ref id=\"NAMA_10R_3GDP\" {own} class=\"DataStructure\" package=\"datastructure\"/></s:Structure></s:Dataflow></s:Dataflows>\n\
+         <s:Codelists>\n{codelists}</s:Codelists>\n<s:DataStructures><s:DataStructure id=\"NAMA_10R_3GDP\" {own}>\
+         <c:Name xml:lang=\"en\">Regional GDP</c:Name><s:DataStructureComponents><s:DimensionList id=\"DimensionDescriptor\">\n{dimensions}\
+         <s:TimeDimension id=\"TIME_PERIOD\" position=\"4\"/></s:DimensionList>\n<s:MeasureList id=\"MeasureDescriptor\">\
+         <s:PrimaryMeasure id=\"OBS_VALUE\"/></s:MeasureList></s:DataStructureComponents></s:DataStructure></s:DataStructures>\n\
+         </m:Structures>\n</m:Structure>\n"
+    );
+    Answer {
+        content_type: "application/vnd.sdmx.structure+xml;version=2.1",
+        body: text.into_bytes(),
+        last_modified: FIRST_RELEASE,
+    }
 }
 
 /// The CKAN action API: <https://docs.ckan.org/en/latest/api/>.
@@ -173,7 +238,9 @@ fn ckan(action: &str, query: &[(String, String)], base: &str) -> Answer {
             let results = if start == 0 { vec![package] } else { Vec::new() };
             json!({"count": 1, "sort": "id asc", "results": results})
         }
-        "package_show" if parameter(query, "id").is_some_and(|id| package["id"] == id || package["name"] == id) => package,
+        "package_show" if parameter(query, "id").is_some_and(|id| package["id"] == id || package["name"] == id) => {
+            package
+        }
         _ => {
             let error = json!({"__type": "Not Found Error", "message": "Not found"});
             return json_answer(&json!({"help": "", "success": false, "error": error}));
@@ -198,7 +265,11 @@ mod tests {
     fn pages_add_up_to_the_announced_total() {
         let mut total = 0;
         for page in 1..=4 {
-            let text = get(&format!("/worldbank/v2/country/all/indicator/{INDICATOR}?format=json&per_page=30&page={page}"), "").unwrap();
+            let text = get(
+                &format!("/worldbank/v2/country/all/indicator/{INDICATOR}?format=json&per_page=30&page={page}"),
+                "",
+            )
+            .unwrap();
             let value: Value = serde_json::from_str(&text).unwrap();
             assert_eq!((&value[0]["pages"], &value[0]["total"]), (&json!(4), &json!(99)));
             total += value[1].as_array().unwrap().len();

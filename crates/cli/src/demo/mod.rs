@@ -31,15 +31,25 @@ pub(crate) async fn demo(context: &Context, arguments: &DemoArguments) -> Result
     let started = Instant::now();
     let folder = arguments.folder.clone().unwrap_or_else(|| PathBuf::from(FOLDER));
     let demo = context.for_demo(&prepare(&folder, &provider.base())?)?;
-    println!("A provider of real figures runs at {} on this machine. Everything is kept in `{}`.\n", provider.base(), folder.display());
+    println!(
+        "A provider of real figures runs at {} on this machine. Everything is kept in `{}`.\n",
+        provider.base(),
+        folder.display()
+    );
 
     println!("1. Collect from four protocols: World Bank API, SDMX REST, CKAN, a file.");
     collect(&demo).await?;
-    println!("\n2. Collect again. Nothing changed, so nothing is downloaded twice and no version is written.");
+    println!(
+        "\n2. Collect again. Nothing changed: no version is written, and where a provider sends validators nothing is downloaded."
+    );
     let before = provider.counts();
     collect(&demo).await?;
     let after = provider.counts();
-    println!("   The provider saw {} requests and answered {} of them with 304.", after.0 - before.0, after.1 - before.1);
+    println!(
+        "   The provider saw {} requests and answered {} of them with 304.",
+        after.0 - before.0,
+        after.1 - before.1
+    );
     println!("\n3. The provider publishes a revised release of one dataset, without a word. Collect again.");
     let instant = demo.clock.now();
     provider.publish_revision();
@@ -56,8 +66,12 @@ pub(crate) async fn demo(context: &Context, arguments: &DemoArguments) -> Result
     println!("  hambar --store {shown}/store describe demo.electricity");
     println!("  hambar --store {shown}/store history demo.electricity");
     println!("  hambar --store {shown}/store fsck");
-    println!("\nThe same commands work on live providers: `pipelines/` of the repository declares the World Bank, USGS and Crossref;");
-    println!("`hambar run worldbank.gdp_per_capita` asks the real one. Set `fetch.contact` first, so that they know who asks.");
+    println!(
+        "\nThe same commands work on live providers: `pipelines/` of the repository declares the World Bank, USGS and Crossref;"
+    );
+    println!(
+        "`hambar run worldbank.gdp_per_capita` asks the real one. Set `fetch.contact` first, so that they know who asks."
+    );
     Ok(())
 }
 
@@ -69,7 +83,8 @@ fn prepare(folder: &Path, base: &str) -> Result<PathBuf> {
     }
     let store = folder.join("store");
     if store.exists() {
-        std::fs::remove_dir_all(&store).with_context(|| format!("remove the store of an earlier demo in `{}`", store.display()))?;
+        std::fs::remove_dir_all(&store)
+            .with_context(|| format!("remove the store of an earlier demo in `{}`", store.display()))?;
     }
     let write = |path: PathBuf, text: &str| -> Result<()> {
         if let Some(parent) = path.parent() {
@@ -77,7 +92,10 @@ fn prepare(folder: &Path, base: &str) -> Result<PathBuf> {
         }
         std::fs::write(&path, text).with_context(|| format!("write `{}`", path.display()))
     };
-    write(marker, "[store]\nurl = \"store\"\n\n[fetch]\ncontact = \"demo@example.org\"\nallow_hosts = [\"127.0.0.1\"]\n")?;
+    write(
+        marker,
+        "[store]\nurl = \"store\"\n\n[fetch]\ncontact = \"demo@example.org\"\nallow_hosts = [\"127.0.0.1\"]\n",
+    )?;
     for (name, text) in pipelines::all(base) {
         write(folder.join("pipelines/demo").join(format!("{name}.toml")), &text)?;
     }
@@ -85,7 +103,8 @@ fn prepare(folder: &Path, base: &str) -> Result<PathBuf> {
 }
 
 async fn collect(context: &Context) -> Result<()> {
-    let mut pipelines = Pipeline::load_all(&context.config.pipelines.folder).map_err(|problems| crate::context::told(&problems))?;
+    let mut pipelines =
+        Pipeline::load_all(&context.config.pipelines.folder).map_err(|problems| crate::context::told(&problems))?;
     let (runner, lake) = run::runner(context).await?;
     let cancel = run::cancel_on_signal();
     for pipeline in &mut pipelines {

@@ -163,7 +163,9 @@ fn conditional(headers: &HeaderMap, found: Answer, is_head: bool) -> Response<Fu
 
 /// A strong validator from the bytes (FNV-1a, 64 bits; the demo's bodies are small and ours).
 fn etag(body: &[u8]) -> String {
-    let hash = body.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
+    let hash = body
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
     let mut tag = String::from("\"");
     let _ = write!(tag, "{hash:016x}\"");
     tag

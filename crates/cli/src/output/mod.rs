@@ -45,7 +45,6 @@ impl Format {
 type Sink = Box<dyn Write + Send>;
 
 /// Writes the batches of one result.
-#[expect(missing_debug_implementations, reason = "Arrow's and Parquet's writers have none")]
 pub(crate) enum Output {
     Table(TableWriter<Sink>),
     Csv(arrow::csv::Writer<Sink>),
@@ -73,7 +72,9 @@ impl Output {
                     .set_compression(Compression::ZSTD(ZstdLevel::default()))
                     .set_created_by(concat!("hambar ", env!("CARGO_PKG_VERSION")).to_owned())
                     .build();
-                Self::Parquet(Box::new(ArrowWriter::try_new(sink, Arc::clone(schema), Some(properties)).context("write parquet")?))
+                Self::Parquet(Box::new(
+                    ArrowWriter::try_new(sink, Arc::clone(schema), Some(properties)).context("write parquet")?,
+                ))
             }
             Format::Arrow => Self::Arrow(Box::new(StreamWriter::try_new(sink, schema).context("write arrow")?)),
         })

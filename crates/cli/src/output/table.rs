@@ -3,7 +3,6 @@
 
 use std::io::{self, Write};
 
-use arrow::array::Array;
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
@@ -35,10 +34,14 @@ impl<W: Write> TableWriter<W> {
 
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
         let options = FormatOptions::default().with_null("");
-        let formatters: Vec<ArrayFormatter<'_>> =
-            batch.columns().iter().map(|column| ArrayFormatter::try_new(column.as_ref(), &options)).collect::<Result<_, _>>()?;
+        let formatters: Vec<ArrayFormatter<'_>> = batch
+            .columns()
+            .iter()
+            .map(|column| ArrayFormatter::try_new(column.as_ref(), &options))
+            .collect::<Result<_, _>>()?;
         for row in 0..batch.num_rows() {
-            let cells = formatters.iter().map(|formatter| formatter.value(row).try_to_string().map(|text| printable(&text)));
+            let cells =
+                formatters.iter().map(|formatter| formatter.value(row).try_to_string().map(|text| printable(&text)));
             let cells = cells.collect::<Result<Vec<_>, _>>()?;
             self.rows += 1;
             if self.is_printing {
@@ -120,7 +123,9 @@ fn width(text: &str) -> usize {
 /// Control characters could move the cursor or hide text: they are shown as escapes.
 fn printable(text: &str) -> String {
     if text.chars().any(char::is_control) {
-        text.chars().flat_map(|letter| if letter.is_control() { letter.escape_default().collect() } else { vec![letter] }).collect()
+        text.chars()
+            .flat_map(|letter| if letter.is_control() { letter.escape_default().collect() } else { vec![letter] })
+            .collect()
     } else {
         text.to_owned()
     }
@@ -137,7 +142,11 @@ mod tests {
     #[test]
     fn columns_align_and_control_characters_are_harmless() {
         let batch = RecordBatch::try_from_iter_with_nullable([
-            ("country", Arc::new(StringArray::from(vec![Some("Bulgaria"), Some("a\u{1b}[2Jb"), None])) as ArrayRef, true),
+            (
+                "country",
+                Arc::new(StringArray::from(vec![Some("Bulgaria"), Some("a\u{1b}[2Jb"), None])) as ArrayRef,
+                true,
+            ),
             ("n", Arc::new(Int64Array::from(vec![1, 20, 300])) as ArrayRef, true),
         ])
         .unwrap();

@@ -113,8 +113,7 @@ impl<'a> Shape<'a, '_> {
 
     /// `oneOf`/`anyOf`: words with descriptions, an optional value, or tables told apart by a key of one fixed word.
     fn check_choices(&mut self, node: &Node, schema: &'a Value, choices: &[&'a Value], path: &str) {
-        let choices: Vec<&Value> =
-            choices.iter().map(|choice| self.resolve(choice)).filter(|choice| types_of(choice) != ["null"]).collect();
+        let choices: Vec<&Value> = self.flattened(choices);
         if let [only] = choices.as_slice() {
             self.check(node, only, path);
             return;
@@ -146,6 +145,19 @@ impl<'a> Shape<'a, '_> {
                 }
             }
         }
+    }
+
+    /// Choices within choices become one list; what may be left out is none of them.
+    fn flattened(&self, list: &[&'a Value]) -> Vec<&'a Value> {
+        let mut flat = Vec::new();
+        for choice in list.iter().map(|choice| self.resolve(choice)) {
+            match choices(choice).filter(|_| choice.get("properties").is_none()) {
+                Some(inner) => flat.extend(self.flattened(&inner)),
+                None if types_of(choice) == ["null"] => {}
+                None => flat.push(choice),
+            }
+        }
+        flat
     }
 
     fn check_tagged(&mut self, node: &Node, schema: &'a Value, choices: &[&'a Value], path: &str) {
