@@ -1,5 +1,15 @@
 //! The binary: reads the command line, the settings and the clock, wires the crates, and maps errors to exit codes.
 
+/// Prints a line to standard output. A reader that has gone away (`hambar tables | head`) is no reason to stop working.
+macro_rules! println {
+    ($($text:tt)*) => { $crate::say(format_args!($($text)*), "\n") };
+}
+
+/// Prints without ending the line.
+macro_rules! print {
+    ($($text:tt)*) => { $crate::say(format_args!($($text)*), "") };
+}
+
 mod args;
 mod bench;
 mod commands;
@@ -11,6 +21,7 @@ mod output;
 mod progress;
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -47,6 +58,11 @@ fn start(arguments: Arguments, environment: BTreeMap<String, String>) -> anyhow:
     // Whatever still blocks (a spool copy, a name look-up) must not hold the exit.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     code
+}
+
+fn say(text: std::fmt::Arguments<'_>, end: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = write!(out, "{text}{end}");
 }
 
 /// The only place that reads the environment.

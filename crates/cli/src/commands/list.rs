@@ -74,7 +74,7 @@ pub(crate) async fn describe(context: &Context, arguments: &TableArguments) -> R
     for (label, value) in about(context, &lake, &table, &snapshot).await? {
         println!("{label:<14}{value}");
     }
-    println!();
+    println!("");
     output::print(&columns, Format::Table)
 }
 
