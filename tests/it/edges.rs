@@ -16,7 +16,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "hambar",
         &[
-            "hambar-core", "hambar-sandbox", "hambar-fetch", "hambar-decode", "hambar-connect", "hambar-run", "hambar-lake",
+            "hambar-core",
+            "hambar-sandbox",
+            "hambar-fetch",
+            "hambar-decode",
+            "hambar-connect",
+            "hambar-run",
+            "hambar-lake",
             "hambar-query",
         ],
     ),
@@ -26,11 +32,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const DEV_ONLY: &[&str] = &["hambar-testkit", "hambar-tests", "hambar-benches"];
 
 /// Heavy dependencies and the only crates that may name them.
-const QUARANTINED: &[(&str, &[&str])] = &[
-    ("datafusion", &["hambar-query"]),
-    ("deltalake-core", &[]),
-    ("reqwest", &["hambar-fetch"]),
-];
+const QUARANTINED: &[(&str, &[&str])] =
+    &[("datafusion", &["hambar-query"]), ("deltalake-core", &[]), ("reqwest", &["hambar-fetch"])];
 
 #[test]
 fn crates_depend_only_downwards_and_heavy_dependencies_stay_quarantined() {

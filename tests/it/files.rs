@@ -46,7 +46,8 @@ fn files_are_short_and_say_what_they_are_for() {
 #[test]
 fn nothing_is_left_half_done() {
     // Put together so that this file does not find itself.
-    let marks = [["to", "do!("].concat(), ["unimple", "mented!("].concat(), ["FIX", "ME"].concat(), ["dbg", "!("].concat()];
+    let marks =
+        [["to", "do!("].concat(), ["unimple", "mented!("].concat(), ["FIX", "ME"].concat(), ["dbg", "!("].concat()];
     let mut found = Vec::new();
     for path in sources() {
         let text = fs::read_to_string(&path).unwrap();
