@@ -11,7 +11,7 @@ use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use url::Url;
 
-use crate::durable::DurableLocal;
+use crate::durable::{DurableLocal, Flusher};
 
 /// What a store is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,19 +31,24 @@ pub(crate) struct Opened {
 }
 
 /// Opens the object store that `url` names.
-pub(crate) fn open_store(url: &str, options: &BTreeMap<String, String>, access: Access) -> Result<Opened, StoreError> {
+pub(crate) fn open_store(
+    url: &str,
+    options: &BTreeMap<String, String>,
+    access: Access,
+    flusher: Flusher,
+) -> Result<Opened, StoreError> {
     let unfit = |what: String| StoreError::Unfit { url: url.to_owned(), what };
     if let Some(key) = options.keys().find(|key| key.to_lowercase().contains("unsafe_rename")) {
         return Err(unfit(format!("option `{key}` switches off the safety of commits")));
     }
     if !url.contains("://") {
-        return open_folder(PathBuf::from(url), url, access);
+        return open_folder(PathBuf::from(url), url, access, flusher);
     }
     let parsed = Url::parse(url).map_err(|error| unfit(format!("the URL cannot be read: {error}")))?;
     match parsed.scheme() {
         "file" => {
             let folder = parsed.to_file_path().map_err(|()| unfit("the URL is not a local folder".to_owned()))?;
-            open_folder(folder, url, access)
+            open_folder(folder, url, access, flusher)
         }
         "memory" => Ok(Opened { url: parsed, store: Arc::new(InMemory::new()), local_root: None }),
         _ => {
@@ -56,7 +61,7 @@ pub(crate) fn open_store(url: &str, options: &BTreeMap<String, String>, access: 
     }
 }
 
-fn open_folder(folder: PathBuf, url: &str, access: Access) -> Result<Opened, StoreError> {
+fn open_folder(folder: PathBuf, url: &str, access: Access, flusher: Flusher) -> Result<Opened, StoreError> {
     let unfit = |what: String| StoreError::Unfit { url: url.to_owned(), what };
     match access {
         Access::ReadWrite => {
@@ -68,7 +73,7 @@ fn open_folder(folder: PathBuf, url: &str, access: Access) -> Result<Opened, Sto
         Access::ReadOnly => {}
     }
     let root = folder.canonicalize().map_err(|error| unfit(format!("the folder cannot be resolved: {error}")))?;
-    let store = DurableLocal::new(&root).map_err(|error| unfit(format!("the folder cannot be opened: {error}")))?;
+    let store = DurableLocal::new(&root, flusher).map_err(|error| unfit(format!("the folder cannot be opened: {error}")))?;
     let url = Url::from_directory_path(&root).map_err(|()| unfit("the folder has no URL form".to_owned()))?;
     Ok(Opened { url, store: Arc::new(store), local_root: Some(root) })
 }

@@ -60,7 +60,7 @@ pub struct Metadata {
     /// Names of the partition columns.
     pub partition_columns: Vec<String>,
     /// Table properties; Hambar's start with `hambar.`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "empty_for_null")]
     pub configuration: BTreeMap<String, String>,
     /// Milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,7 +73,7 @@ pub struct Format {
     /// `parquet`.
     pub provider: String,
     /// Nothing.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "empty_for_null")]
     pub options: BTreeMap<String, String>,
 }
 
@@ -94,7 +94,7 @@ pub struct Add {
     /// Path relative to the table's folder, percent-encoded.
     pub path: String,
     /// Values of the partition columns as text.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "empty_for_null")]
     pub partition_values: BTreeMap<String, Option<String>>,
     /// Bytes.
     pub size: u64,
@@ -169,6 +169,15 @@ impl Remove {
             size: Some(file.size),
         }
     }
+}
+
+/// Reads NULL as an empty map; checkpoints of other writers have both.
+fn empty_for_null<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// Decodes the percent-encoding of a path in the log; `None` where it is not UTF-8 afterwards.

@@ -78,6 +78,11 @@ impl Appender {
         Self { shared: Arc::new(shared), jobs: JoinSet::new(), permits: Arc::new(Semaphore::new(JOBS_MAX)) }
     }
 
+    /// Works on one batch at a time, so that each partition gets one file after the other, all full but the last.
+    pub(crate) fn in_turn(self) -> Self {
+        Self { permits: Arc::new(Semaphore::new(1)), ..self }
+    }
+
     /// Takes rows with the columns of the stored table. Waits while enough batches are being worked on.
     pub(crate) async fn write(&mut self, batch: RecordBatch) -> Result<(), StoreError> {
         while let Some(ended) = self.jobs.try_join_next() {

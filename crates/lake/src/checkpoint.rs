@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use arrow::json::LineDelimitedWriter;
+use arrow::json::WriterBuilder;
+use arrow::json::writer::LineDelimited;
 use futures::TryStreamExt;
 use hambar_core::StoreError;
 use object_store::path::Path;
@@ -81,7 +82,9 @@ pub(crate) async fn read(log: &TableLog, path: &Path) -> Result<Vec<Line>, Store
 fn decode(bytes: bytes::Bytes) -> Result<Vec<Line>, Box<dyn std::error::Error + Send + Sync>> {
     let mut lines = Vec::new();
     for batch in ParquetRecordBatchReaderBuilder::try_new(bytes)?.build()? {
-        let mut writer = LineDelimitedWriter::new(Vec::new());
+        // A NULL partition value is a value; without this it would be missing from its map.
+        let builder = WriterBuilder::new().with_explicit_nulls(true);
+        let mut writer = builder.build::<_, LineDelimited>(Vec::new());
         writer.write(&batch?)?;
         writer.finish()?;
         for text in writer.into_inner().split(|byte| *byte == b'\n').filter(|text| !text.is_empty()) {

@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -16,24 +17,74 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
 
+/// Hears of every flush of a local lake; for tests that cut the power.
+pub trait FlushObserver: std::fmt::Debug + Send + Sync {
+    /// Called just before `path`, a file or a folder, is flushed.
+    fn before(&self, path: &FilePath);
+
+    /// Called just after `path` was flushed.
+    fn after(&self, path: &FilePath);
+}
+
+/// Flushes files and folders; nothing else in this crate does.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Flusher {
+    observer: Option<Arc<dyn FlushObserver>>,
+}
+
+impl Flusher {
+    /// Makes a flusher that tells `observer` of everything it does.
+    pub(crate) fn observed(observer: Arc<dyn FlushObserver>) -> Self {
+        Self { observer: Some(observer) }
+    }
+
+    /// Flushes a file or a folder.
+    pub(crate) fn flush(&self, path: &FilePath) -> io::Result<()> {
+        self.flush_open(path, &File::open(path)?)
+    }
+
+    /// Flushes the entries of `folder` and of its parents up to `root`.
+    pub(crate) fn flush_folders(&self, root: &FilePath, folder: &FilePath) -> io::Result<()> {
+        let mut current = Some(folder);
+        while let Some(place) = current.filter(|place| place.starts_with(root)) {
+            self.flush(place)?;
+            current = place.parent();
+        }
+        Ok(())
+    }
+
+    fn flush_open(&self, path: &FilePath, file: &File) -> io::Result<()> {
+        if let Some(observer) = &self.observer {
+            observer.before(path);
+        }
+        file.sync_all()?;
+        if let Some(observer) = &self.observer {
+            observer.after(path);
+        }
+        Ok(())
+    }
+}
+
 /// A folder as an object store, with every write flushed before it is acknowledged.
 #[derive(Debug)]
 pub(crate) struct DurableLocal {
     inner: LocalFileSystem,
     root: PathBuf,
+    flusher: Flusher,
 }
 
 impl DurableLocal {
     /// Opens the folder `root`, which exists.
-    pub(crate) fn new(root: &FilePath) -> Result<Self> {
-        Ok(Self { inner: LocalFileSystem::new_with_prefix(root)?, root: root.to_owned() })
+    pub(crate) fn new(root: &FilePath, flusher: Flusher) -> Result<Self> {
+        Ok(Self { inner: LocalFileSystem::new_with_prefix(root)?, root: root.to_owned(), flusher })
     }
 
     async fn put_flushed(&self, location: &Path, payload: PutPayload, mode: PutMode) -> Result<PutResult> {
         let target = self.inner.path_to_filesystem(location)?;
-        let root = self.root.clone();
+        let (root, flusher) = (self.root.clone(), self.flusher.clone());
         let name = location.to_string();
-        let written = tokio::task::spawn_blocking(move || write_flushed(&root, &target, &payload, &mode)).await?;
+        let written = tokio::task::spawn_blocking(move || write_flushed(&flusher, &root, &target, &payload, &mode));
+        let written = written.await?;
         match written {
             Ok(()) => Ok(PutResult { e_tag: None, version: None }),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -50,22 +101,13 @@ impl std::fmt::Display for DurableLocal {
     }
 }
 
-/// Flushes a file that was written by other means, for instance a data file.
-pub(crate) fn flush_file(path: &FilePath) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
-/// Flushes the entries of `folder` and of its parents up to `root`.
-pub(crate) fn flush_folders(root: &FilePath, folder: &FilePath) -> io::Result<()> {
-    let mut current = Some(folder);
-    while let Some(place) = current.filter(|place| place.starts_with(root)) {
-        File::open(place)?.sync_all()?;
-        current = place.parent();
-    }
-    Ok(())
-}
-
-fn write_flushed(root: &FilePath, target: &FilePath, payload: &PutPayload, mode: &PutMode) -> io::Result<()> {
+fn write_flushed(
+    flusher: &Flusher,
+    root: &FilePath,
+    target: &FilePath,
+    payload: &PutPayload,
+    mode: &PutMode,
+) -> io::Result<()> {
     let folder = target.parent().unwrap_or(root);
     let folder_is_new = !folder.is_dir();
     if folder_is_new {
@@ -75,7 +117,7 @@ fn write_flushed(root: &FilePath, target: &FilePath, payload: &PutPayload, mode:
     let mut staging = target.as_os_str().to_owned();
     staging.push(format!("#{}", rand::random::<u64>()));
     let staging = PathBuf::from(staging);
-    let placed = write_staging(&staging, payload).and_then(|()| match mode {
+    let placed = write_staging(flusher, &staging, payload).and_then(|()| match mode {
         PutMode::Create => fs::hard_link(&staging, target),
         PutMode::Overwrite | PutMode::Update(_) => fs::rename(&staging, target),
     });
@@ -84,15 +126,15 @@ fn write_flushed(root: &FilePath, target: &FilePath, payload: &PutPayload, mode:
         let _ = fs::remove_file(&staging);
     }
     placed?;
-    if folder_is_new { flush_folders(root, folder) } else { File::open(folder)?.sync_all() }
+    if folder_is_new { flusher.flush_folders(root, folder) } else { flusher.flush(folder) }
 }
 
-fn write_staging(staging: &FilePath, payload: &PutPayload) -> io::Result<()> {
+fn write_staging(flusher: &Flusher, staging: &FilePath, payload: &PutPayload) -> io::Result<()> {
     let mut file = File::create_new(staging)?;
     for chunk in payload {
         file.write_all(chunk)?;
     }
-    file.sync_all()
+    flusher.flush_open(staging, &file)
 }
 
 #[async_trait]
@@ -111,7 +153,7 @@ impl ObjectStore for DurableLocal {
     ) -> Result<Box<dyn MultipartUpload>> {
         let inner = self.inner.put_multipart_opts(location, options).await?;
         let target = self.inner.path_to_filesystem(location)?;
-        Ok(Box::new(FlushedUpload { inner, target, root: self.root.clone() }))
+        Ok(Box::new(FlushedUpload { inner, target, root: self.root.clone(), flusher: self.flusher.clone() }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -145,6 +187,7 @@ struct FlushedUpload {
     inner: Box<dyn MultipartUpload>,
     target: PathBuf,
     root: PathBuf,
+    flusher: Flusher,
 }
 
 #[async_trait]
@@ -155,10 +198,10 @@ impl MultipartUpload for FlushedUpload {
 
     async fn complete(&mut self) -> Result<PutResult> {
         let result = self.inner.complete().await?;
-        let (target, root) = (self.target.clone(), self.root.clone());
+        let (target, root, flusher) = (self.target.clone(), self.root.clone(), self.flusher.clone());
         let flushed = tokio::task::spawn_blocking(move || {
-            flush_file(&target)?;
-            flush_folders(&root, target.parent().unwrap_or(&root))
+            flusher.flush(&target)?;
+            flusher.flush_folders(&root, target.parent().unwrap_or(&root))
         });
         flushed.await?.map_err(|error| Error::Generic { store: "DurableLocal", source: Box::new(error) })?;
         Ok(result)

@@ -1,7 +1,7 @@
 //! Writes one Parquet file. Holds no file handle between writes: hundreds of partitions can be open at once.
 
 use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
@@ -12,8 +12,9 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use xxhash_rust::xxh3::Xxh3;
 
-use crate::durable;
+use crate::durable::Flusher;
 use crate::error::file as file_error;
 use crate::stats;
 
@@ -31,6 +32,8 @@ pub(crate) struct Folder {
     pub(crate) path: PathBuf,
     /// True where the folder is the table's own; false where files are uploaded from it afterwards.
     pub(crate) in_place: bool,
+    /// What flushes them where they are in place.
+    pub(crate) flusher: Flusher,
 }
 
 /// A Parquet file under construction.
@@ -41,6 +44,7 @@ pub(crate) struct FileWriter {
     name: String,
     rows: u64,
     in_place: bool,
+    flusher: Flusher,
 }
 
 /// A finished Parquet file.
@@ -54,6 +58,8 @@ pub(crate) struct Encoded {
     pub(crate) size: u64,
     /// Delta's statistics.
     pub(crate) stats: String,
+    /// Hash of its bytes, as [`digest`] makes it.
+    pub(crate) digest: String,
 }
 
 impl FileWriter {
@@ -62,10 +68,11 @@ impl FileWriter {
         let name = format!("part-{}.parquet", uuid::Uuid::new_v4());
         let path = folder.path.join(&name);
         let options = ArrowWriterOptions::new().with_properties(properties()).with_skip_arrow_metadata(true);
-        let sink = Sink { path: path.clone(), buffer: Vec::new() };
+        let sink = Sink { path: path.clone(), buffer: Vec::new(), hash: Xxh3::new() };
         let writer = ArrowWriter::try_new_with_options(sink, schema.clone(), options)
             .map_err(|error| file_error("write", &path, error))?;
-        Ok(Self { writer, schema: schema.clone(), path, name, rows: 0, in_place: folder.in_place })
+        let (in_place, flusher) = (folder.in_place, folder.flusher.clone());
+        Ok(Self { writer, schema: schema.clone(), path, name, rows: 0, in_place, flusher })
     }
 
     /// Adds rows; columns are brought to the encoding (plain or dictionary) of the file's first rows.
@@ -93,12 +100,13 @@ impl FileWriter {
         let metadata = self.writer.finish().map_err(|error| file_error("write", &path, error))?;
         let sink = self.writer.inner_mut();
         sink.drain().map_err(|error| file_error("write", &path, error))?;
+        let digest = shown(&sink.hash);
         let size = std::fs::metadata(&path).map_err(|error| file_error("write", &path, error))?.len();
         if self.in_place {
-            durable::flush_file(&path).map_err(|error| file_error("sync", &path, error))?;
+            self.flusher.flush(&path).map_err(|error| file_error("sync", &path, error))?;
         }
         let stats = stats::to_json(&self.schema, &metadata);
-        Ok(Encoded { path, name: self.name, size, stats })
+        Ok(Encoded { path, name: self.name, size, stats, digest })
     }
 }
 
@@ -115,6 +123,24 @@ fn properties() -> WriterProperties {
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_created_by(concat!("hambar ", env!("CARGO_PKG_VERSION")).to_owned())
         .build()
+}
+
+/// The hash (XXH3-128) by which a file's bytes are known in the log. It finds accidents, not forgers.
+pub(crate) fn digest(path: &Path) -> io::Result<String> {
+    let mut file = std::fs::File::open(path)?;
+    let mut hash = Xxh3::new();
+    let mut buffer = vec![0; SINK_BYTES];
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok(shown(&hash));
+        }
+        hash.update(&buffer[..read]);
+    }
+}
+
+fn shown(hash: &Xxh3) -> String {
+    format!("{:032x}", hash.digest128())
 }
 
 fn align(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, arrow::error::ArrowError> {
@@ -141,6 +167,7 @@ fn align(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, arrow::
 struct Sink {
     path: PathBuf,
     buffer: Vec<u8>,
+    hash: Xxh3,
 }
 
 impl Sink {
@@ -159,6 +186,7 @@ fn append(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.hash.update(bytes);
         if bytes.len() >= SINK_BYTES {
             self.drain()?;
             append(&self.path, bytes)?;

@@ -9,7 +9,8 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use url::Url;
 
-use crate::access::{self, Access};
+use crate::access::{self, Access, Opened};
+use crate::durable::{Flusher, FlushObserver};
 use crate::error::storage;
 use crate::host::HostInfo;
 use crate::lease::LeaseBook;
@@ -37,6 +38,7 @@ pub(crate) struct Inner {
     pub(crate) host: HostInfo,
     pub(crate) leases: LeaseBook,
     pub(crate) sorted: SortedLimits,
+    pub(crate) flusher: Flusher,
     states: Mutex<HashMap<Path, Cached>>,
 }
 
@@ -57,16 +59,37 @@ impl Lake {
         access: Access,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StoreError> {
-        let opened = access::open_store(url, options, access)?;
+        Self::open_with(url, options, access, clock, Flusher::default()).await
+    }
+
+    /// Opens the folder `url` as [`Lake::open`] does and tells `observer` of every flush; for tests that cut the power.
+    pub async fn open_observed(
+        url: &str,
+        access: Access,
+        clock: Arc<dyn Clock>,
+        observer: Arc<dyn FlushObserver>,
+    ) -> Result<Self, StoreError> {
+        Self::open_with(url, &BTreeMap::new(), access, clock, Flusher::observed(observer)).await
+    }
+
+    async fn open_with(
+        url: &str,
+        options: &BTreeMap<String, String>,
+        access: Access,
+        clock: Arc<dyn Clock>,
+        flusher: Flusher,
+    ) -> Result<Self, StoreError> {
+        let opened = access::open_store(url, options, access, flusher.clone())?;
         if access == Access::ReadWrite {
             access::prove_conditional_create(opened.store.as_ref(), &opened.url).await?;
         }
-        Ok(Self::assemble(opened.url, opened.store, opened.local_root, clock, HostInfo::this_process()))
+        let Opened { url, store, local_root } = opened;
+        Ok(Self::assemble(url, store, local_root, clock, HostInfo::this_process(), flusher))
     }
 
     /// Uses `store` as it is; for wrappers (faults, metrics) and for other processes' identities in tests.
     pub fn from_store(url: Url, store: Arc<dyn ObjectStore>, clock: Arc<dyn Clock>, host: HostInfo) -> Self {
-        Self::assemble(url, store, None, clock, host)
+        Self::assemble(url, store, None, clock, host, Flusher::default())
     }
 
     /// Returns a lake over the same store that writes sorted files of these sizes. It shares nothing in memory.
@@ -80,6 +103,7 @@ impl Lake {
             host: self.inner.host.clone(),
             leases: LeaseBook::default(),
             sorted,
+            flusher: self.inner.flusher.clone(),
             states: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -91,11 +115,12 @@ impl Lake {
         local_root: Option<PathBuf>,
         clock: Arc<dyn Clock>,
         host: HostInfo,
+        flusher: Flusher,
     ) -> Self {
         let leases = LeaseBook::default();
         let states = Mutex::new(HashMap::new());
         let sorted = SortedLimits::default();
-        Self { inner: Arc::new(Inner { url, store, local_root, clock, host, leases, sorted, states }) }
+        Self { inner: Arc::new(Inner { url, store, local_root, clock, host, leases, sorted, flusher, states }) }
     }
 
     /// Proves that the store's conditional creates work, as [`Lake::open`] does; for [`Lake::from_store`].

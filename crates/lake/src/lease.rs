@@ -40,7 +40,9 @@ pub(crate) struct LeaseBook {
 impl LeaseBook {
     /// The lease on `table` that this process holds.
     pub(crate) fn held(&self, table: &TableName) -> Option<Arc<Core>> {
-        lock(&self.held).get(table).and_then(Weak::upgrade)
+        let core = lock(&self.held).get(table).and_then(Weak::upgrade);
+        // A lease that was let go lives on until its last message is out.
+        core.filter(|core| !core.released.load(Ordering::Acquire))
     }
 
     /// Returns how long the heartbeat at `path` has had this content, as far as this process has watched it.

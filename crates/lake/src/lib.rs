@@ -42,6 +42,7 @@ mod writer;
 
 pub use access::Access;
 pub use actions::{Add, Metadata, Protocol, Remove};
+pub use durable::FlushObserver;
 pub use host::HostInfo;
 pub use lake::Lake;
 pub use log::LogState;

@@ -11,7 +11,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use crate::actions::{Add, Line, Metadata, Protocol};
-use crate::checkpoint;
+use crate::checkpoint::{self, Listing};
 use crate::error::{damaged, storage};
 
 /// Log files read at the same time.
@@ -112,9 +112,33 @@ impl TableLog {
     pub(crate) async fn load(&self, at: Option<u64>) -> Result<Option<LogState>, StoreError> {
         let listing = checkpoint::list(self).await?;
         let wanted = at.unwrap_or(u64::MAX);
-        let base = listing.checkpoints.iter().rev().find(|(version, _)| **version <= wanted);
-        let mut replay = match base {
-            Some((version, parts)) => Replay::from_checkpoint(self, *version, parts).await?,
+        let mut broken = None;
+        for version in listing.checkpoints.range(..=wanted).rev().map(|(version, _)| *version) {
+            match self.replay(&listing, Some(version), at).await {
+                Err(error @ StoreError::Damaged { .. }) => {
+                    // An older checkpoint, or the commits alone, may still tell everything; `check` reports this one.
+                    tracing::warn!(error = %hambar_core::Chain(&error), version, "reading the log without this checkpoint");
+                    broken = broken.or(Some(error));
+                }
+                ended => return ended,
+            }
+        }
+        match (self.replay(&listing, None, at).await, broken) {
+            (Err(StoreError::Damaged { .. }) | Ok(None), Some(first)) => Err(first),
+            (ended, _) => ended,
+        }
+    }
+
+    /// Reads the state at `at` from the checkpoint of version `base`, or from the commits alone.
+    pub(crate) async fn replay(
+        &self,
+        listing: &Listing,
+        base: Option<u64>,
+        at: Option<u64>,
+    ) -> Result<Option<LogState>, StoreError> {
+        let wanted = at.unwrap_or(u64::MAX);
+        let mut replay = match base.and_then(|version| Some((version, listing.checkpoints.get(&version)?))) {
+            Some((version, parts)) => Replay::from_checkpoint(self, version, parts).await?,
             None => Replay::default(),
         };
         let first = replay.state.as_ref().map_or(0, |state| state.version + 1);

@@ -19,6 +19,9 @@ use crate::partition::PartitionValues;
 /// Files up to this size are uploaded in one request; larger ones in parts of this size.
 const UPLOAD_PART_BYTES: usize = 8 * 1024 * 1024;
 
+/// Tag of a data file: the hash of its bytes.
+pub(crate) const TAG_DIGEST: &str = "hambar.xxh3";
+
 /// Scratch space of one writer; gone when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Spool {
@@ -47,12 +50,13 @@ impl Spool {
 
 /// The folder that data files of the table are written to: its own in a local lake, the spool otherwise.
 pub(crate) fn data_folder(lake: &Lake, log: &TableLog, spool: &Spool) -> Result<Folder, StoreError> {
+    let flusher = lake.inner.flusher.clone();
     let Some(root) = lake.local_root() else {
-        return Ok(Folder { path: spool.path().to_owned(), in_place: false });
+        return Ok(Folder { path: spool.path().to_owned(), in_place: false, flusher });
     };
     let path = log.root.parts().fold(root.to_owned(), |path, part| path.join(part.as_ref()));
     std::fs::create_dir_all(&path).map_err(|error| file_error("write", &path, error))?;
-    Ok(Folder { path, in_place: true })
+    Ok(Folder { path, in_place: true, flusher })
 }
 
 /// Puts `file` in its place, where it is not yet, and returns the action that adds it to the table.
@@ -62,8 +66,9 @@ pub(crate) async fn publish(
     columns: &[String],
     values: &PartitionValues,
     file: &Encoded,
-    tags: BTreeMap<String, Option<String>>,
+    mut tags: BTreeMap<String, Option<String>>,
 ) -> Result<Add, StoreError> {
+    tags.insert(TAG_DIGEST.to_owned(), Some(file.digest.clone()));
     if lake.local_root().is_none() {
         upload(lake, &log.root.clone().join(file.name.as_str()), file).await?;
     }
@@ -74,7 +79,7 @@ pub(crate) async fn publish(
         modification_time: lake.inner.clock.now().as_millisecond(),
         data_change: true,
         stats: Some(file.stats.clone()),
-        tags: (!tags.is_empty()).then_some(tags),
+        tags: Some(tags),
         deletion_vector: None,
     })
 }
@@ -84,9 +89,9 @@ pub(crate) async fn flush_folder(lake: &Lake, folder: &Folder) -> Result<(), Sto
     let Some(root) = lake.local_root().map(FilePath::to_owned) else {
         return Ok(());
     };
-    let path = folder.path.clone();
+    let (path, flusher) = (folder.path.clone(), folder.flusher.clone());
     let flushed = tokio::task::spawn_blocking(move || {
-        crate::durable::flush_folders(&root, &path).map_err(|error| file_error("sync", &path, error))
+        flusher.flush_folders(&root, &path).map_err(|error| file_error("sync", &path, error))
     });
     flushed.await.map_err(|error| crate::error::job("flush", &error))?
 }

@@ -12,10 +12,12 @@ use hambar_core::StoreError;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
 use crate::actions::Add;
+use crate::encode::digest;
 use crate::error::{damaged, storage};
 use crate::lake::Lake;
 use crate::log::TableLog;
 use crate::partition::constant;
+use crate::publish::TAG_DIGEST;
 use crate::snapshot::{DataFile, TableSnapshot, data_path};
 
 /// Rows of a batch.
@@ -115,6 +117,18 @@ impl Lake {
         });
         read.await.map_err(|error| crate::error::job(&label, &error))?
     }
+}
+
+/// Says what is wrong with the bytes of the file of `add` at `path`, where the log knows their hash. Reads all of them.
+pub(crate) fn check_bytes(label: &str, path: &Path, add: &Add) -> Result<(), StoreError> {
+    let Some(known) = add.tag(TAG_DIGEST) else {
+        return Ok(());
+    };
+    let found = digest(path).map_err(|error| damaged(label, format!("data file `{}`: {error}", add.path)))?;
+    if found == known {
+        return Ok(());
+    }
+    Err(damaged(label, format!("data file `{}`: its bytes have the hash {found}, the log says {known}", add.path)))
 }
 
 /// Brings a data file to this machine: its own path in a local lake, a copy in `folder` otherwise.

@@ -124,7 +124,7 @@ fn unfinished(log: &TableLog, state: &LogState, sequence: u64) -> Result<Vec<Arc
 }
 
 /// The lowest and highest sequence number in a file: from its tag, or its statistics after a compaction.
-fn sequences(file: &Add) -> Option<(u64, u64)> {
+pub(crate) fn sequences(file: &Add) -> Option<(u64, u64)> {
     if let Some(mark) = file.tag(TAG_SEQUENCE) {
         let sequence = mark.parse().ok()?;
         return Some((sequence, sequence));

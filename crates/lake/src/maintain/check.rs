@@ -9,13 +9,14 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use sha2::{Digest, Sha256};
 
+use super::checkpoint::is_same;
 use super::log_of;
-use crate::checkpoint;
-use crate::error::{job, rows, storage};
+use crate::checkpoint::{self, Listing};
+use crate::error::{damaged, job, rows, storage};
 use crate::lake::Lake;
 use crate::log::{LogState, TableLog, parse};
 use crate::publish::Spool;
-use crate::reader::{FileReader, local_copy};
+use crate::reader::{FileReader, check_bytes, local_copy};
 use crate::snapshot::{PROPERTY_FINGERPRINT, schema_of};
 
 /// What was found about one table.
@@ -101,18 +102,37 @@ impl Lake {
                 Err(error) => report.problems.push(hambar_core::Chain(&error).to_string()),
             }
         }
-        for (version, parts) in &listing.checkpoints {
-            for part in parts {
-                if let Err(error) = checkpoint::read(log, part).await {
-                    report.problems.push(format!("checkpoint of version {version}: {}", hambar_core::Chain(&error)));
-                }
+        for version in listing.checkpoints.keys() {
+            if let Err(error) = self.check_checkpoint(log, &listing, *version).await {
+                report.problems.push(format!("checkpoint of version {version}: {}", hambar_core::Chain(&error)));
             }
         }
         Ok(())
     }
 
+    /// Compares the state that a checkpoint gives with the one that the commits give, where those are still there.
+    async fn check_checkpoint(&self, log: &TableLog, listing: &Listing, version: u64) -> Result<(), StoreError> {
+        let through = log.replay(listing, Some(version), Some(version)).await?;
+        let Ok(without) = log.replay(listing, None, Some(version)).await else {
+            // What is wrong with the commits is reported for them.
+            return Ok(());
+        };
+        if let (Some(through), Some(without)) = (through, without)
+            && !is_same(&through, &without)
+        {
+            return Err(damaged(&log.label, "it differs from what the commits say"));
+        }
+        Ok(())
+    }
+
     async fn check_files(&self, log: &TableLog, state: &LogState, report: &mut TableReport) -> Result<(), StoreError> {
-        let schema = schema_of(log, state)?;
+        let schema = match schema_of(log, state) {
+            Ok(schema) => schema,
+            Err(error) => {
+                report.problems.push(hambar_core::Chain(&error).to_string());
+                return Ok(());
+            }
+        };
         let spool = Spool::new(self)?;
         let mut content = Fingerprint::default();
         for add in state.files.values() {
@@ -125,6 +145,7 @@ impl Lake {
             };
             let (label, schema, file) = (log.label.clone(), Arc::clone(&schema), Arc::clone(add));
             let read = tokio::task::spawn_blocking(move || {
+                check_bytes(&label, &path, &file)?;
                 let mut fingerprint = Fingerprint::default();
                 for batch in FileReader::open(&label, &path, &file, &schema, None)? {
                     let added = fingerprint.add(&batch?, |name| !name.starts_with('_'));

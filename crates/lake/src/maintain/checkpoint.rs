@@ -52,8 +52,9 @@ impl Lake {
             Err(error) => return Err(storage("write", &path, error)),
         }
         if let Err(error) = same(&log, &state, version).await {
-            // A checkpoint that lies is worse than none.
-            if let Err(error) = log.store.delete(&path).await {
+            // A checkpoint that lies is worse than none; one that could not be read is judged another time.
+            if matches!(error, StoreError::Damaged { .. })
+                && let Err(error) = log.store.delete(&path).await {
                 tracing::error!(%error, %path, "a damaged checkpoint could not be deleted; delete it by hand");
             }
             return Err(error);
@@ -67,19 +68,25 @@ impl Lake {
 
 /// Loads the version again, now through the checkpoint, and compares it with the state that the commits gave.
 async fn same(log: &TableLog, state: &LogState, version: u64) -> Result<(), StoreError> {
-    let loaded = log.load(Some(version)).await?;
-    let is_same = loaded.is_some_and(|loaded| {
-        loaded.files == state.files
-            && loaded.metadata == state.metadata
-            && loaded.protocol == state.protocol
-            && loaded.txns == state.txns
-            && loaded.tombstones == state.tombstones
-    });
-    if is_same {
+    let listing = checkpoint::list(log).await?;
+    if !listing.checkpoints.contains_key(&version) {
+        return Err(damaged(&log.label, format!("checkpoint of version {version} is missing right after it was written")));
+    }
+    let loaded = log.replay(&listing, Some(version), Some(version)).await?;
+    if loaded.is_some_and(|loaded| is_same(&loaded, state)) {
         Ok(())
     } else {
         Err(damaged(&log.label, format!("checkpoint of version {version} read back differs from the log")))
     }
+}
+
+/// Says whether two states tell the same of a table.
+pub(super) fn is_same(left: &LogState, right: &LogState) -> bool {
+    left.files == right.files
+        && left.metadata == right.metadata
+        && left.protocol == right.protocol
+        && left.txns == right.txns
+        && left.tombstones == right.tombstones
 }
 
 /// The actions that make up a state, each as a line.

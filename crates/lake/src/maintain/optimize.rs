@@ -11,7 +11,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use hambar_core::{Fingerprint, Lease, StoreError, TableName, provenance};
 use serde_json::Value;
 
-use super::{leased, log_of};
+use super::{lease_name, leased, log_of};
 use crate::actions::{Add, Line, Remove};
 use crate::append::Appender;
 use crate::commit::{self, Put, info};
@@ -23,9 +23,11 @@ use crate::lake::Lake;
 use crate::log::{LogState, TableLog};
 use crate::output::{SortedFile, SortedOutput};
 use crate::partition::{PartitionValues, Partitioning};
+use crate::place;
 use crate::publish::{Spool, data_folder, discard, flush_folder, publish};
-use crate::reader::{FileReader, local_copy};
-use crate::snapshot::{PROPERTY_KEY, PROPERTY_WRITE, schema_of};
+use crate::reader::{FileReader, check_bytes, local_copy};
+use crate::side;
+use crate::snapshot::{PROPERTY_KEY, PROPERTY_RUN, PROPERTY_WRITE, schema_of};
 use crate::sortkey::SortKey;
 use crate::spill::Sorter;
 
@@ -76,7 +78,8 @@ impl Lake {
         for attempt in 1..=ATTEMPTS_MAX {
             let state = self.state(&log, None).await?;
             refuse_foreign(&log, &state)?;
-            let chosen = choose(&state);
+            let mut chosen = choose(&state, self.inner.sorted.file_rows);
+            self.keep_unsettled(table, &state, &mut chosen).await?;
             if chosen.is_empty() {
                 return Ok(Optimized::default());
             }
@@ -91,6 +94,29 @@ impl Lake {
             }
         }
         Err(StoreError::Contended { table: log.label.clone(), attempts: ATTEMPTS_MAX })
+    }
+
+    /// Takes those files out of `chosen` that the next run may have to replace, because the run that wrote them may have
+    /// died before its commit to the current table.
+    async fn keep_unsettled(
+        &self,
+        table: &TableName,
+        state: &LogState,
+        chosen: &mut Vec<Arc<Add>>,
+    ) -> Result<(), StoreError> {
+        let name = table.table.as_str();
+        if name.ends_with(place::HISTORY_SUFFIX) {
+            let current = log_of(self, &lease_name(table));
+            let settled = self.newest(&current).await?.map_or(0, |current| current.sequence());
+            chosen.retain(|add| side::sequences(add).is_some_and(|(_, highest)| highest <= settled));
+        } else if name.ends_with(place::REJECTS_SUFFIX) {
+            let newest = state.property(PROPERTY_RUN);
+            chosen.retain(|add| newest.is_none() || add.tag(side::TAG_RUN) != newest);
+        }
+        if chosen.len() < 2 {
+            chosen.clear();
+        }
+        Ok(())
     }
 
     /// Commits `rewrite` on `state`, or on a newer version that still has all of its files; `None` where one is gone.
@@ -147,13 +173,14 @@ impl Lake {
         let before = work.clone().fingerprint().await?;
         let written: Vec<(PartitionValues, Encoded, Tags)> = match sort_key(log, state, &work.schema)? {
             Some(key) => {
-                let output = SortedOutput::new(&log.label, folder.clone(), partitioning.clone(), &key);
+                let output = SortedOutput::new(&log.label, folder.clone(), partitioning.clone(), &key)
+                    .with_limits(self.inner.sorted);
                 let sorter = Sorter::new(&log.label, key.clone(), spool.path());
                 let sorted = work.sort(key, sorter, output).await?;
                 sorted.into_iter().map(|file| (file.values, file.encoded, file.tags)).collect()
             }
             None => {
-                let appender = Appender::new(&log.label, folder.clone(), partitioning.clone());
+                let appender = Appender::new(&log.label, folder.clone(), partitioning.clone()).in_turn();
                 let appended = work.append(appender).await?;
                 appended.into_iter().map(|(values, file)| (values, file, Tags::new())).collect()
             }
@@ -200,6 +227,10 @@ impl Work {
         let label = self.label.clone();
         let computed = tokio::task::spawn_blocking(move || {
             let mut fingerprint = Fingerprint::default();
+            for (add, path) in &self.sources {
+                // Damage must not be copied into a file that looks sound.
+                check_bytes(&self.label, path, add)?;
+            }
             for reader in self.readers() {
                 for batch in reader? {
                     fingerprint.add(&batch?, |_| true).map_err(|error| rows(&self.label, error.to_string()))?;
@@ -245,17 +276,19 @@ impl Work {
 
 /// The files of every partition that has at least two small ones: all of them, so that sorted partitions stay free of
 /// overlaps; a partition of large files is left alone.
-fn choose(state: &LogState) -> Vec<Arc<Add>> {
+fn choose(state: &LogState, file_rows: usize) -> Vec<Arc<Add>> {
     let mut partitions: BTreeMap<&BTreeMap<String, Option<String>>, Vec<&Arc<Add>>> = BTreeMap::new();
     for add in state.files.values() {
         partitions.entry(&add.partition_values).or_default().push(add);
     }
     let is_sorted = state.property(PROPERTY_WRITE).is_some_and(|mode| mode != "append");
+    // A sorted file may have ended for its rows; it would come out the same.
+    let is_full = |add: &Add| is_sorted && add.rows().is_some_and(|rows| rows >= file_rows as u64);
+    let is_small = |add: &Add| add.size < SMALL_FILE_BYTES && !is_full(add);
     let mut chosen = Vec::new();
     for files in partitions.into_values() {
-        let small = files.iter().filter(|add| add.size < SMALL_FILE_BYTES).count();
-        if small >= 2 {
-            chosen.extend(files.into_iter().filter(|add| is_sorted || add.size < SMALL_FILE_BYTES).cloned());
+        if files.iter().filter(|add| is_small(add)).count() >= 2 {
+            chosen.extend(files.into_iter().filter(|add| is_sorted || is_small(add)).cloned());
         }
     }
     chosen

@@ -35,7 +35,7 @@ impl Lake {
     ///
     /// Files that no log entry names (left behind by a run that died) go by their own age, under the same retention, so that
     /// a run that is still writing keeps its files. A clock that jumped ahead removes nothing early: ages are counted
-    /// from the newest commit of the store plus the shortest retention, if that is before now.
+    /// from the newest commit of the store, where that is before now.
     ///
     /// # Errors
     /// [`StoreError::Limit`] for a retention below [`RETENTION_DAYS_MIN`], [`StoreError::Unfit`] where the clock is behind the
@@ -130,8 +130,9 @@ impl Lake {
                 ),
             });
         }
-        let days = |count: u32| SignedDuration::from_hours(24 * i64::from(count));
-        let trusted = newest.checked_add(days(RETENTION_DAYS_MIN)).unwrap_or(now).min(now);
-        Ok(trusted.checked_sub(days(retention_days)).unwrap_or(Timestamp::MIN))
+        Ok(newest
+            .min(now)
+            .checked_sub(SignedDuration::from_hours(24 * i64::from(retention_days)))
+            .unwrap_or(Timestamp::MIN))
     }
 }

@@ -2,11 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test, also in the helpers of tests")]
 
+mod check;
+mod checkpoint;
 mod conform;
 mod faults;
 mod histories;
 mod leases;
+mod optimize;
+mod power;
 mod readers;
+mod s3;
 mod support;
 mod torn;
+mod vacuum;
 mod writers;

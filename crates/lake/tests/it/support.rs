@@ -1,7 +1,9 @@
 //! What the tests share: lakes in memory, in folders and behind faults, and reading tables back.
 
 use std::collections::BTreeMap;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
@@ -12,7 +14,7 @@ use hambar_core::{
 };
 use hambar_lake::{Access, HostInfo, Lake};
 use hambar_testkit::fault_store::FaultStore;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use object_store::memory::InMemory;
 use tempfile::TempDir;
 use url::Url;
@@ -24,6 +26,32 @@ pub(crate) struct StillClock;
 impl Clock for StillClock {
     fn now(&self) -> Timestamp {
         Timestamp::UNIX_EPOCH
+    }
+}
+
+/// A clock that stands where it is put.
+#[derive(Debug)]
+pub(crate) struct SetClock(AtomicI64);
+
+impl SetClock {
+    pub(crate) fn at(text: &str) -> Arc<Self> {
+        let clock = Arc::new(Self(AtomicI64::new(0)));
+        clock.set(text.parse().unwrap());
+        clock
+    }
+
+    pub(crate) fn set(&self, instant: Timestamp) {
+        self.0.store(instant.as_millisecond(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn advance(&self, hours: i64) {
+        self.set(self.now() + SignedDuration::from_hours(hours));
+    }
+}
+
+impl Clock for SetClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.0.load(Ordering::Relaxed)).unwrap()
     }
 }
 
@@ -40,6 +68,10 @@ impl TestLake {
         Self { lake: open_folder(folder.path().to_str().unwrap()).await, _folder: Some(folder) }
     }
 
+    pub(crate) fn of(lake: Lake) -> Self {
+        Self { lake, _folder: None }
+    }
+
     pub(crate) async fn in_memory() -> Self {
         let lake = Lake::open("memory://", &BTreeMap::new(), Access::ReadWrite, Arc::new(StillClock)).await.unwrap();
         Self { lake, _folder: None }
@@ -48,6 +80,31 @@ impl TestLake {
 
 pub(crate) async fn open_folder(path: &str) -> Lake {
     Lake::open(path, &BTreeMap::new(), Access::ReadWrite, Arc::new(StillClock)).await.unwrap()
+}
+
+pub(crate) async fn open_folder_at(path: &FilePath, clock: Arc<SetClock>) -> Lake {
+    Lake::open(path.to_str().unwrap(), &BTreeMap::new(), Access::ReadWrite, clock).await.unwrap()
+}
+
+/// A lake over `store` at the time of `clock`, with caches of its own.
+pub(crate) fn over_at(store: Arc<FaultStore>, clock: Arc<SetClock>) -> Lake {
+    let url = Url::parse("memory:///faults").unwrap();
+    Lake::from_store(url, store, clock, HostInfo::this_process())
+}
+
+/// The columns of [`hambar_core::conformance::spec`] and the provenance.
+pub(crate) const ALL: [&str; 5] = ["geo", "year", "value", "_recorded_at", "_source"];
+
+/// All data files of a table in its folder.
+pub(crate) fn data_files(lake: &Lake, table: &TableName) -> Vec<PathBuf> {
+    let folder = lake.local_root().unwrap().join(format!("tables/{}/{}", table.namespace, table.table));
+    let mut found: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "parquet"))
+        .collect();
+    found.sort();
+    found
 }
 
 /// A lake over `store`, with caches of its own, as another process would have.
