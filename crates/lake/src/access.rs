@@ -73,7 +73,8 @@ fn open_folder(folder: PathBuf, url: &str, access: Access, flusher: Flusher) -> 
         Access::ReadOnly => {}
     }
     let root = folder.canonicalize().map_err(|error| unfit(format!("the folder cannot be resolved: {error}")))?;
-    let store = DurableLocal::new(&root, flusher).map_err(|error| unfit(format!("the folder cannot be opened: {error}")))?;
+    let store =
+        DurableLocal::new(&root, flusher).map_err(|error| unfit(format!("the folder cannot be opened: {error}")))?;
     let url = Url::from_directory_path(&root).map_err(|()| unfit("the folder has no URL form".to_owned()))?;
     Ok(Opened { url, store: Arc::new(store), local_root: Some(root) })
 }

@@ -10,7 +10,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use url::Url;
 
 use crate::access::{self, Access, Opened};
-use crate::durable::{Flusher, FlushObserver};
+use crate::durable::{FlushObserver, Flusher};
 use crate::error::storage;
 use crate::host::HostInfo;
 use crate::lease::LeaseBook;

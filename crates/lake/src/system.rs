@@ -55,7 +55,8 @@ pub(crate) async fn append(lake: &Lake, table: SystemTable, batch: RecordBatch) 
     for attempt in 1..=ATTEMPTS_MAX {
         match commit::put(&log, state.version + 1, &lines).await? {
             Put::Won => {
-                lake.newest(&log).await?;
+                // Only warms the cache; the rows are durable whatever comes of it.
+                let _ = lake.newest(&log).await;
                 return Ok(());
             }
             Put::Lost => commit::pause(attempt.min(2)).await,

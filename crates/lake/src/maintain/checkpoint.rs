@@ -54,7 +54,8 @@ impl Lake {
         if let Err(error) = same(&log, &state, version).await {
             // A checkpoint that lies is worse than none; one that could not be read is judged another time.
             if matches!(error, StoreError::Damaged { .. })
-                && let Err(error) = log.store.delete(&path).await {
+                && let Err(error) = log.store.delete(&path).await
+            {
                 tracing::error!(%error, %path, "a damaged checkpoint could not be deleted; delete it by hand");
             }
             return Err(error);
@@ -70,7 +71,10 @@ impl Lake {
 async fn same(log: &TableLog, state: &LogState, version: u64) -> Result<(), StoreError> {
     let listing = checkpoint::list(log).await?;
     if !listing.checkpoints.contains_key(&version) {
-        return Err(damaged(&log.label, format!("checkpoint of version {version} is missing right after it was written")));
+        return Err(damaged(
+            &log.label,
+            format!("checkpoint of version {version} is missing right after it was written"),
+        ));
     }
     let loaded = log.replay(&listing, Some(version), Some(version)).await?;
     if loaded.is_some_and(|loaded| is_same(&loaded, state)) {

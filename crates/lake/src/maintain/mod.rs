@@ -3,6 +3,7 @@
 
 mod check;
 mod checkpoint;
+mod leftovers;
 mod optimize;
 mod vacuum;
 

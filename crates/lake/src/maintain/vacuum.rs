@@ -2,6 +2,7 @@
 //! The history of values is a table of its own, so that vacuum never touches it; only superseded *files* go.
 
 use std::collections::BTreeSet;
+use std::path::Path as FilePath;
 
 use futures::TryStreamExt;
 use hambar_core::{StoreError, TableName};
@@ -9,9 +10,10 @@ use jiff::{SignedDuration, Timestamp};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-use super::{leased, log_of};
-use crate::error::storage;
+use super::{leased, leftovers, log_of};
+use crate::error::{file, job, storage};
 use crate::lake::Lake;
+use crate::log::TableLog;
 use crate::snapshot::data_path;
 
 /// The shortest retention: readers may hold a version this long (`reliability.md` R-7).
@@ -110,8 +112,41 @@ impl Lake {
             done.bytes += object.size;
             done.files.push(path.to_string());
         }
+        self.vacuum_leftovers(&log, cutoff, is_dry_run, &mut done).await?;
         done.files.sort();
         Ok(done)
+    }
+
+    /// Removes what dead processes left in a local lake besides data files.
+    async fn vacuum_leftovers(
+        &self,
+        log: &TableLog,
+        cutoff: Timestamp,
+        is_dry_run: bool,
+        done: &mut Vacuumed,
+    ) -> Result<(), StoreError> {
+        let Some(root) = self.local_root().map(FilePath::to_owned) else {
+            return Ok(());
+        };
+        let folders = [&log.root, &log.folder()]
+            .map(|folder| folder.parts().fold(root.clone(), |place, part| place.join(part.as_ref())));
+        let swept = tokio::task::spawn_blocking(move || {
+            let found = leftovers::find(&root, &folders, cutoff).map_err(|error| file("list", &root, error))?;
+            let mut named = Vec::with_capacity(found.len());
+            for leftover in found {
+                if !is_dry_run {
+                    leftover.remove().map_err(|error| file("delete", &leftover.path, error))?;
+                }
+                let name = leftover.path.strip_prefix(&root).unwrap_or(&leftover.path).display().to_string();
+                named.push((name, leftover.bytes));
+            }
+            Ok::<_, StoreError>(named)
+        });
+        for (name, bytes) in swept.await.map_err(|error| job(&log.label, &error))?? {
+            done.files.push(name);
+            done.bytes += bytes;
+        }
+        Ok(())
     }
 
     /// The instant before which a removed file is needed by nobody.

@@ -1,6 +1,7 @@
 //! Checkpoints of the log: tables open through them, they tell exactly what the commits tell, and a failure while they
 //! are written harms nothing.
 
+use std::process::Command;
 use std::sync::Arc;
 
 use hambar_core::conformance::{load, show, spec};
@@ -9,8 +10,9 @@ use hambar_lake::LogState;
 use hambar_testkit::fault_store::{Call, Fault, FaultStore};
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutPayload};
+use tempfile::TempDir;
 
-use crate::support::{ALL, Reader, faulty, over};
+use crate::support::{ALL, Reader, faulty, open_folder, over};
 
 /// Runs after which a checkpoint is due.
 const RUNS: i64 = 21;
@@ -39,10 +41,7 @@ fn assert_same(left: &LogState, right: &LogState) {
 }
 
 fn tested_specs() -> [TableSpec; 2] {
-    [
-        spec("t", WriteMode::Append, &[], &["value"]),
-        spec("t", WriteMode::Snapshot, &["geo", "year"], &["value"]),
-    ]
+    [spec("t", WriteMode::Append, &[], &["value"]), spec("t", WriteMode::Snapshot, &["geo", "year"], &["value"])]
 }
 
 #[tokio::test]
@@ -126,5 +125,51 @@ async fn a_corrupt_checkpoint_is_passed_over_while_the_commits_are_there() {
         let refused = over(store).log_state(&spec.name, None).await.unwrap_err();
         let is_named = matches!(&refused, StoreError::Damaged { what, .. } if what.contains("checkpoint.parquet"));
         assert!(is_named, "{refused}");
+    }
+}
+
+/// Reads the table at `argv[1]` with delta-rs; prints version, rows, files, and the values in order.
+const SCRIPT: &str = r#"
+import sys
+import deltalake, pyarrow
+table = deltalake.DeltaTable(sys.argv[1])
+rows = table.to_pyarrow_table()
+values = sorted(-99 if value is None else value for value in rows.column("value").to_pylist())
+print(table.version(), rows.num_rows, len(table.file_uris()), values)
+"#;
+
+#[tokio::test]
+async fn others_open_a_table_through_its_checkpoint() {
+    let python = std::env::var_os("HAMBAR_TEST_PYTHON").unwrap_or_else(|| "python3".into());
+    let run = |arguments: &[&str]| Command::new(&python).args(arguments).output();
+    if !run(&["-c", "import deltalake, pyarrow"]).is_ok_and(|output| output.status.success()) {
+        let message = "`python3` (or HAMBAR_TEST_PYTHON) lacks deltalake or pyarrow";
+        assert!(std::env::var_os("CI").is_none_or(|value| value != "true"), "{message}");
+        println!("skipped: {message}");
+        return;
+    }
+    for spec in tested_specs() {
+        let folder = TempDir::new().unwrap();
+        let lake = open_folder(folder.path().to_str().unwrap()).await;
+        for number in 0..RUNS {
+            let rows = [("BG", number, None), ("RO", number / 4, Some(number / 7))];
+            let _ = load(&lake, &spec, &format!("r{number}"), &format!("{number}"), &rows).await.unwrap();
+        }
+        let version = lake.write_checkpoint(&spec.name).await.unwrap().unwrap();
+        let table = folder.path().join("tables/suite/t");
+        for gone in 0..version {
+            std::fs::remove_file(table.join(format!("_delta_log/{gone:020}.json"))).unwrap();
+        }
+        let snapshot = lake.snapshot(&spec.name, None).await.unwrap();
+        let mut values: Vec<i64> = show(&Reader(&lake), &spec.name, &["value"])
+            .await
+            .iter()
+            .map(|text| if text == "-" { -99 } else { text.parse().unwrap() })
+            .collect();
+        values.sort_unstable();
+        let expected = format!("{version} {} {} {values:?}\n", values.len(), snapshot.files.len());
+        let output = run(&["-c", SCRIPT, table.to_str().unwrap()]).unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{error}");
     }
 }

@@ -83,8 +83,15 @@ async fn sorted_files_stay_sorted() {
         rows.push(("XK", 1, None));
         let _ = load(&lake, &spec, "next", "next", &rows).await.unwrap();
         let shown = show(&Reader(&lake), &spec.name, &["geo", "value", "_source"]).await;
-        let expected =
-            ["AL - sha-r1", "BG - sha-r2", "GR 5 sha-next", "MK - sha-r4", "RO - sha-r5", "RS - sha-r6", "XK - sha-next"];
+        let expected = [
+            "AL - sha-r1",
+            "BG - sha-r2",
+            "GR 5 sha-next",
+            "MK - sha-r4",
+            "RO - sha-r5",
+            "RS - sha-r6",
+            "XK - sha-next",
+        ];
         assert_eq!(shown, expected);
         let last = lake.versions(&spec.name).await.unwrap().pop().unwrap();
         assert_eq!((last.operation.as_str(), last.files_removed), ("MERGE", 1), "no full sort: {last:?}");
@@ -178,7 +185,12 @@ async fn what_a_dead_run_left_is_not_mixed_with_what_counts() {
 fn of_the_dead(store: &Arc<FaultStore>) -> Lake {
     let own = HostInfo::this_process();
     let host = HostInfo { started: own.started + 1, ..own };
-    Lake::from_store(Url::parse("memory:///faults").unwrap(), Arc::<FaultStore>::clone(store), Arc::new(StillClock), host)
+    Lake::from_store(
+        Url::parse("memory:///faults").unwrap(),
+        Arc::<FaultStore>::clone(store),
+        Arc::new(StillClock),
+        host,
+    )
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -108,6 +108,34 @@ async fn files_that_no_commit_names_go_by_their_own_age() {
 }
 
 #[tokio::test]
+async fn what_dead_processes_left_goes_by_its_age() {
+    let (folder, lake, clock, spec) = in_folder().await;
+    release(&lake, &spec, 1).await;
+    clock.advance(1);
+    let log = folder.path().join("tables/suite/t/_delta_log");
+    for (name, instant) in [("9.json#1", "2025-12-20T00:00:00Z"), ("9.json#2", "2025-12-31T00:00:00Z")] {
+        std::fs::write(log.join(name), "staged").unwrap();
+        date(&[log.join(name)], instant);
+    }
+    let spool = folder.path().join("spool");
+    for (name, instant) in [("write-dead", "2025-12-20T00:00:00Z"), ("write-busy", "2025-12-31T00:00:00Z")] {
+        std::fs::create_dir_all(spool.join(name)).unwrap();
+        std::fs::write(spool.join(name).join("run"), "spilled").unwrap();
+        date(&[spool.join(name).join("run")], instant);
+        let time = SystemTime::from("2025-12-20T00:00:00Z".parse::<Timestamp>().unwrap());
+        std::fs::File::open(spool.join(name)).unwrap().set_modified(time).unwrap();
+    }
+    let expected = ["spool/write-dead", "tables/suite/t/_delta_log/9.json#1"];
+    assert_eq!(lake.vacuum(&spec.name, 7, &[], true).await.unwrap().files, expected);
+    assert!(spool.join("write-dead").exists());
+    let done = lake.vacuum(&spec.name, 7, &[], false).await.unwrap();
+    assert_eq!((done.files, done.bytes), (expected.map(str::to_owned).to_vec(), 13));
+    assert!(!spool.join("write-dead").exists() && spool.join("write-busy/run").exists());
+    assert!(!log.join("9.json#1").exists() && log.join("9.json#2").exists());
+    assert!(lake.check(&spec.name).await.unwrap().problems.is_empty());
+}
+
+#[tokio::test]
 async fn a_clock_behind_the_newest_commit_is_refused() {
     let (_folder, lake, clock, spec) = in_folder().await;
     release(&lake, &spec, 1).await;
