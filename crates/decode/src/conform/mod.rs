@@ -23,7 +23,7 @@ pub use columns::table_columns;
 
 use crate::error::DecodeError;
 use crate::record::{Conformed, DecodeReport, SourceBatch};
-use crate::spec::DecodeJob;
+use crate::spec::{ColumnRule, DecodeJob, FormatKind};
 use cast::CellRule;
 use columns::Mapping;
 use reject::Rejects;
@@ -122,7 +122,12 @@ impl Conformer {
             self.report.columns_missing =
                 missing.map(|rule| rule.source.clone().unwrap_or_else(|| rule.name.to_string())).collect();
         }
-        if self.job.on_drift == OnDrift::Fail && !self.report.columns_missing.is_empty() {
+        // An SDMX message names only the concepts that have a value somewhere in it: one that is absent is empty, not
+        // gone. What a row cannot do without is `required`.
+        let is_sparse = matches!(self.job.format.kind, FormatKind::SdmxMl | FormatKind::SdmxJson);
+        let is_gone = |rule: &ColumnRule| !self.seen.contains(rule.name.as_str()) && (rule.required || !is_sparse);
+        let has_lost_columns = self.report.records > 0 && self.job.columns.iter().any(is_gone);
+        if self.job.on_drift == OnDrift::Fail && has_lost_columns {
             let what = format!("missing: `{}`", self.report.columns_missing.join("`, `"));
             return Err(DecodeError::Drift { file: "body".to_owned(), what });
         }

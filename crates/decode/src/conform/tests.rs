@@ -194,6 +194,17 @@ fn drift_fails_adds_or_is_reported() {
     missing.conform(source("a\n1")).unwrap();
     assert_eq!(missing.finish().unwrap_err().to_string(), "columns of `body` drifted: missing: `c`");
 
+    let mut sparse = job("a string; c string");
+    sparse.format.kind = FormatKind::SdmxMl;
+    for (required, expected) in [(false, None), (true, Some("columns of `body` drifted: missing: `c`"))] {
+        sparse.columns[1].required = required;
+        let mut conformer = Conformer::new(sparse.clone()).unwrap();
+        conformer.conform(source("a\n1")).unwrap();
+        let found = conformer.finish();
+        assert_eq!(found.as_ref().err().map(ToString::to_string).as_deref(), expected);
+        assert!(found.is_err() || found.unwrap().columns_missing == ["c"]);
+    }
+
     let adding = DecodeJob { on_drift: OnDrift::AddColumns, ..job("a string; c int64") };
     check_job(adding, "a|New Column\n1|2", "a|c|new_column\n1|∅|2");
 
