@@ -137,10 +137,11 @@ impl<'a> Shape<'a, '_> {
                 match fitting.first() {
                     Some(choice) => self.check(node, choice, path),
                     None => {
-                        let wanted: Vec<&str> =
+                        let mut wanted: Vec<&str> =
                             choices.iter().flat_map(|choice| types_of(choice)).filter_map(in_words).collect();
+                        wanted.dedup();
                         let what = format!("`{}` must be {}, not {}", shown(path), wanted.join(" or "), node.kind());
-                        self.problems.add(&node.span, what, None);
+                        self.problems.add(&node.span, what, self.forms_of(&choices));
                     }
                 }
             }
@@ -220,6 +221,19 @@ impl<'a> Shape<'a, '_> {
                 self.problems.add(&node.span, what, Some(format!("one of: {}", known.join(", "))));
             }
         }
+    }
+
+    /// The tables among the choices, each by the key that it cannot do without.
+    fn forms_of(&self, choices: &[&'a Value]) -> Option<String> {
+        let forms: Vec<String> = choices
+            .iter()
+            .filter_map(|choice| {
+                let mut object = Object::default();
+                self.gather(choice, &mut object);
+                object.required.first().map(|key| format!("`{{ {key} = … }}`"))
+            })
+            .collect();
+        (!forms.is_empty()).then(|| format!("write {}", forms.join(" or ")))
     }
 
     fn gather(&self, schema: &'a Value, object: &mut Object<'a>) {
