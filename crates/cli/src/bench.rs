@@ -129,7 +129,7 @@ fn text_columns(file: &Path, job: &DecodeJob) -> Result<Vec<ColumnRule>> {
 
 /// Workers with the default limits.
 fn settings() -> Result<ProcessSettings> {
-    let program = std::env::current_exe().context("find this program's own file, to start a worker")?;
+    let program = crate::context::own_program()?;
     Ok(ProcessSettings::new(program, 1))
 }
 

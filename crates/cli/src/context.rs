@@ -192,6 +192,16 @@ impl Context {
     }
 }
 
+/// This program, to start workers from. On Linux it is the running image itself: a worker is then of the same build even
+/// where the file was replaced since, as an upgrade does.
+pub(crate) fn own_program() -> Result<PathBuf> {
+    let image = Path::new("/proc/self/exe");
+    if image.exists() {
+        return Ok(image.to_path_buf());
+    }
+    std::env::current_exe().context("find this program's own file, to start workers")
+}
+
 /// Prints the problems of pipeline files and returns the error that ends the command.
 pub(crate) fn told(problems: &[Problem]) -> anyhow::Error {
     let mut text = String::new();

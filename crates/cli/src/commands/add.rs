@@ -105,7 +105,7 @@ async fn survey(context: &Context, url: &Url, members: Option<String>) -> Result
     let mut request = Request::get(url.clone());
     request.resumable = true;
     let landed = fetcher.fresh(request).await?;
-    let program = std::env::current_exe().context("find this program's own file, to start a worker")?;
+    let program = crate::context::own_program()?;
     let settings = ProcessSettings {
         memory_bytes_max: context.config.decode.memory_bytes_max,
         cpu_seconds_max: context.config.decode.cpu_seconds_max,

@@ -14,7 +14,7 @@ use crate::errors::Told;
 use crate::output::{Format, Output};
 
 async fn start(context: &Context, sql: &str, limits: &QueryLimits) -> Result<RowStream> {
-    let program = std::env::current_exe().context("find this program's own file, to start a worker")?;
+    let program = crate::context::own_program()?;
     let spill = std::env::temp_dir().join("hambar-spill");
     let workers = QueryWorkers::new(program, vec!["query-worker".into()], spill);
     let url = &context.config.store.url;

@@ -49,7 +49,7 @@ pub(crate) async fn runner(context: &Context) -> Result<(Runner, Lake)> {
     let landing = context.landing(&lake)?;
     let stack = Stack::new(&context.config.fetch, landing.clone(), Arc::clone(&context.clock))?;
     let root = lake.local_root().map(std::path::Path::to_path_buf);
-    let program = std::env::current_exe().context("find this program's own file, to start workers")?;
+    let program = crate::context::own_program()?;
     let settings = ProcessSettings {
         memory_bytes_max: context.config.decode.memory_bytes_max,
         cpu_seconds_max: context.config.decode.cpu_seconds_max,
