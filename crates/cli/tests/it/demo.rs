@@ -48,8 +48,9 @@ fn the_demo_shows_what_was_unchanged_and_what_was_revised() {
     let revision = said.lines().rfind(|line| line.contains("demo.electricity: committed")).unwrap();
     let counts = format!("{} rows new or changed, {changed} revised, {withdrawn} withdrawn", changed + added);
     assert!(revision.contains(&counts), "{revision}\n{counts}");
-    let second = said.lines().find(|line| line.contains("The provider saw")).unwrap();
-    assert!(!second.contains(" 0 of them"), "{second}");
+    let seen = said.lines().find(|line| line.contains("The provider saw")).unwrap();
+    let not_modified: u64 = seen.split_whitespace().filter_map(|word| word.parse().ok()).nth(1).unwrap();
+    assert!(not_modified > 0, "{seen}");
     assert!(!said.to_lowercase().contains("warning"), "{said}");
 
     let store = workshop.path().join("shown/store").display().to_string();
@@ -68,8 +69,8 @@ fn the_demo_shows_what_was_unchanged_and_what_was_revised() {
     assert_eq!(numbers(first.iter().map(String::as_str)), numbers(FIRST.lines().skip(1)));
     let now = sql("SELECT country, year, kwh_per_head FROM demo.electricity");
     assert_eq!(numbers(now.iter().map(String::as_str)), numbers(REVISED.lines().skip(1)));
-    let not_modified = sql("SELECT count(*) FROM system.fetches WHERE status = 304");
-    assert!(not_modified[0].parse::<u64>().unwrap() >= 4, "{not_modified:?}");
+    let recorded = sql("SELECT count(*) FROM system.fetches WHERE status = 304");
+    assert!(recorded[0].parse::<u64>().unwrap() > not_modified, "{recorded:?}, {seen}");
 }
 
 /// Rows with the last cell as a number, sorted.

@@ -41,12 +41,13 @@ fn wrong_pipeline_files_are_told_with_line_column_and_remedy() {
     assert_eq!(ran.code(), Some(2), "{said}");
     for text in [
         "test/key.toml:7:1: ",
-        "`delimeter`",
+        "`format.delimeter`",
         "help: ",
         "delimiter",
-        "test/kind.toml:10:8: ",
+        "test/kind.toml:9:8: ",
         "integer",
-        "test/secret.toml:5:",
+        "test/secret.toml:5:36: `source.auth.secret` must be a table, not a text",
+        "write `{ env = … }` or `{ file = … }`",
         "problems in 3 files",
     ] {
         assert!(said.contains(text), "`{text}` is not in:\n{said}");
@@ -97,7 +98,7 @@ fn a_header_without_rows_withdraws_nothing() {
 #[test]
 fn a_page_instead_of_data_is_an_error() {
     let page = "<!DOCTYPE html><html><body><h1>Wartung</h1><p>Bitte versuchen Sie es später.</p></body></html>";
-    check_provider(Answer::ok(page).header("content-type", "text/html"), 15, &["html"]);
+    check_provider(Answer::ok(page).header("content-type", "text/html"), 15, &["web page"]);
 }
 
 #[test]
@@ -124,7 +125,9 @@ fn a_server_that_fails_is_asked_again_and_then_told() {
 #[test]
 fn this_machine_is_not_asked_without_leave() {
     let (workshop, provider) = (Workshop::new(), Provider::start());
-    workshop.write("strict.toml", "[fetch]\ncontact = \"a@b.org\"\n");
+    // The port is allowed, so that the address is what is refused.
+    let port = provider.server().address().port();
+    workshop.write("strict.toml", &format!("[fetch]\ncontact = \"a@b.org\"\nallow_ports = [{port}]\n"));
     provider.publish("/a.csv", "id,name\n1,one\n");
     workshop.pipeline("test.a", &snapshot_of(&provider.url("/a.csv"), &COLUMNS, 1));
     workshop.pipeline("test.name", &snapshot_of(&provider.server().url_by_name("/a.csv"), &COLUMNS, 1));

@@ -62,7 +62,8 @@ impl Workshop {
 
     /// The binary with an environment of its own, ready to start.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hambar"));
+        let program = setting("HAMBAR_TEST_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_hambar").to_owned());
+        let mut command = Command::new(program);
         command.args(arguments).current_dir(self.path()).env_clear();
         command.env("HOME", self.path()).env("TMPDIR", self.path().join("tmp"));
         command
