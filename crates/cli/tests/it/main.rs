@@ -1,5 +1,11 @@
 //! End-to-end tests: the binary as users start it, against providers on the loopback interface.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests unwrap in helpers too, and say what they skip"
+)]
+
 mod crash;
 mod demo;
 mod readers;
