@@ -6,6 +6,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use arrow::array::AsArray;
 use arrow::csv::WriterBuilder;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::writer::StreamWriter;
@@ -47,6 +48,7 @@ type Sink = Box<dyn Write + Send>;
 /// Writes the batches of one result.
 pub(crate) enum Output {
     Table(TableWriter<Sink>),
+    Plan(Sink),
     Csv(arrow::csv::Writer<Sink>),
     Json(ArrayWriter<Sink>),
     Ndjson(LineDelimitedWriter<Sink>),
@@ -58,6 +60,10 @@ impl Output {
     /// Starts a result of `schema`.
     pub(crate) fn new(format: Format, sink: Sink, schema: &SchemaRef) -> Result<Self> {
         Ok(match format {
+            // Plans are trees of lines, no cells.
+            Format::Table if schema.fields().iter().map(|field| field.name()).eq(["plan_type", "plan"]) => {
+                Self::Plan(sink)
+            }
             Format::Table => Self::Table(TableWriter::new(sink, schema)),
             Format::Csv => {
                 let mut writer = WriterBuilder::new().with_header(true).build(sink);
@@ -84,6 +90,7 @@ impl Output {
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         match self {
             Self::Table(writer) => writer.write(batch).context("write table"),
+            Self::Plan(sink) => plan(sink, batch),
             Self::Csv(writer) => writer.write(batch).context("write csv"),
             Self::Json(writer) => writer.write(batch).context("write json"),
             Self::Ndjson(writer) => writer.write(batch).context("write ndjson"),
@@ -96,6 +103,7 @@ impl Output {
     pub(crate) fn finish(self) -> Result<()> {
         match self {
             Self::Table(writer) => writer.finish().context("write table"),
+            Self::Plan(mut sink) => sink.flush().context("write plan"),
             Self::Csv(writer) => writer.into_inner().flush().context("write csv"),
             Self::Json(mut writer) => {
                 writer.finish().context("write json")?;
@@ -116,6 +124,17 @@ impl Output {
             }
         }
     }
+}
+
+/// Writes the answer of EXPLAIN: for each kind of plan its name and its lines.
+fn plan(sink: &mut Sink, batch: &RecordBatch) -> Result<()> {
+    let (kinds, plans) = (batch.column(0).as_string_opt::<i32>(), batch.column(1).as_string_opt::<i32>());
+    let (Some(kinds), Some(plans)) = (kinds, plans) else { anyhow::bail!("a plan that is no text") };
+    for (kind, text) in kinds.iter().zip(plans.iter()) {
+        writeln!(sink, "{}\n{}", kind.unwrap_or_default(), text.unwrap_or_default().trim_end())
+            .context("write plan")?;
+    }
+    Ok(())
 }
 
 /// Prints one small result that a command made itself.
