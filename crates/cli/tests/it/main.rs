@@ -1,10 +1,6 @@
 //! End-to-end tests: the binary as users start it, against providers on the loopback interface.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "tests unwrap in helpers too, and say what they skip"
-)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests unwrap in helpers too, and say what they skip")]
 
 mod crash;
 mod demo;
@@ -12,6 +8,5 @@ mod readers;
 mod recorded;
 mod refusals;
 mod refusals_sql;
-mod sql_files;
 mod support;
 mod versions;
