@@ -8,5 +8,6 @@ mod readers;
 mod recorded;
 mod refusals;
 mod refusals_sql;
+mod sql_files;
 mod support;
 mod versions;
