@@ -14,7 +14,10 @@ use super::DEFAULTS;
 const PREFIX: &str = "HAMBAR_";
 
 /// Variables with the prefix that are no settings: read by the command line itself.
-const NOT_SETTINGS: [&str; 3] = ["HAMBAR_CONFIG", "HAMBAR_FAULT_POINT", "HAMBAR_TEST_PYTHON"];
+const NOT_SETTINGS: [&str; 2] = ["HAMBAR_CONFIG", "HAMBAR_FAULT_POINT"];
+
+/// The prefix of variables that steer the tests of the binary.
+const TEST_PREFIX: &str = "HAMBAR_TEST_";
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +87,7 @@ impl Layers {
             layers.entries.extend(own.entries);
         }
         for (name, text) in environment.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
-            if NOT_SETTINGS.contains(&name.as_str()) {
+            if NOT_SETTINGS.contains(&name.as_str()) || name.starts_with(TEST_PREFIX) {
                 continue;
             }
             let key = name[PREFIX.len()..].to_lowercase().replace("__", ".");
