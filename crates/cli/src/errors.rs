@@ -26,6 +26,10 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
         for cause in error.chain().skip(1) {
             text.push_str(&format!("  caused by: {cause}\n"));
         }
+        let position = error.chain().find_map(|cause| cause.downcast_ref::<hambar_query::QueryError>()?.position());
+        if let Some(position) = position {
+            text.push_str(&format!("  at {position}\n"));
+        }
         if let Some(hint) = hint {
             text.push_str(&format!("hint: {hint}\n"));
         }

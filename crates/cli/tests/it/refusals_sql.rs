@@ -21,7 +21,7 @@ fn only_queries_over_the_catalogue_are_answered() {
     let copy = format!("COPY test.a TO '{outside}'");
     for (sql, code, texts) in [
         ("SELECT * FORM test.a", 20, ["Expected: end of statement", "FORM"]),
-        ("SELECT nmae FROM test.a", 20, ["nmae", "name"]),
+        ("SELECT id,\n  nmae FROM test.a", 20, ["nmae", "at line 2, column 3"]),
         ("SELECT * FROM test.b", 20, ["table `test.b` does not exist", "did you mean `test.a`?"]),
         ("SELECT * FROM a", 20, ["table `a` has no namespace", "namespace.a"]),
         (&copy, 21, ["`COPY` is not allowed", "the store is read with queries"]),
