@@ -1,6 +1,8 @@
 //! Measurements that need the crates themselves: queries over a store, the refresh of a large table, and a generated
 //! SDMX message. `benches/peers/run` calls them beside the peers and prints ratios.
 
+#![allow(clippy::print_stdout, reason = "results are lines on standard output")]
+
 mod refresh;
 mod scan;
 mod sdmx;

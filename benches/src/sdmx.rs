@@ -21,10 +21,10 @@ pub(crate) fn message(observations: u64, path: &Path) -> Result<()> {
           </c:Structure></m:Structure></m:Header>\n<m:DataSet structureRef=\"S\">\n",
     )?;
     for series in 0..observations.div_ceil(SERIES) {
-        write!(
+        writeln!(
             out,
             "<g:Series><g:SeriesKey><g:Value id=\"FREQ\" value=\"A\"/><g:Value id=\"REF_AREA\" value=\"R{:04}\"/>\
-             <g:Value id=\"INDICATOR\" value=\"I{:03}\"/></g:SeriesKey><g:Attributes><g:Value id=\"UNIT\" value=\"EUR\"/></g:Attributes>\n",
+             <g:Value id=\"INDICATOR\" value=\"I{:03}\"/></g:SeriesKey><g:Attributes><g:Value id=\"UNIT\" value=\"EUR\"/></g:Attributes>",
             series % 500,
             series / 500
         )?;

@@ -66,7 +66,6 @@ fn say(text: std::fmt::Arguments<'_>, end: &str) {
 }
 
 /// The only place that reads the environment.
-#[expect(clippy::disallowed_methods, reason = "the composition root is where the environment is read")]
 fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))

@@ -49,7 +49,7 @@ type Sink = Box<dyn Write + Send>;
 pub(crate) enum Output {
     Table(TableWriter<Sink>),
     Plan(Sink),
-    Csv(arrow::csv::Writer<Sink>),
+    Csv(Box<arrow::csv::Writer<Sink>>),
     Json(ArrayWriter<Sink>),
     Ndjson(LineDelimitedWriter<Sink>),
     Parquet(Box<ArrowWriter<Sink>>),
@@ -69,7 +69,7 @@ impl Output {
                 let mut writer = WriterBuilder::new().with_header(true).build(sink);
                 // The header must be there even when no row follows.
                 writer.write(&RecordBatch::new_empty(Arc::clone(schema))).context("write csv")?;
-                Self::Csv(writer)
+                Self::Csv(Box::new(writer))
             }
             Format::Json => Self::Json(arrow::json::WriterBuilder::new().with_explicit_nulls(true).build(sink)),
             Format::Ndjson => Self::Ndjson(arrow::json::WriterBuilder::new().with_explicit_nulls(true).build(sink)),

@@ -22,6 +22,33 @@ impl std::fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
+/// The cells of a JSON object in the order of the columns, which `serde_json::Map` would sort.
+struct Row(Vec<serde_json::Value>);
+
+impl<'de> serde::Deserialize<'de> for Row {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Cells).map(Row)
+    }
+}
+
+struct Cells;
+
+impl<'de> serde::de::Visitor<'de> for Cells {
+    type Value = Vec<serde_json::Value>;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("a row")
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut cells = Vec::new();
+        while let Some((_, cell)) = map.next_entry::<String, serde_json::Value>()? {
+            cells.push(cell);
+        }
+        Ok(cells)
+    }
+}
+
 impl DB for Store {
     type Error = Refused;
     type ColumnType = DefaultColumnType;
@@ -38,9 +65,8 @@ impl DB for Store {
         let text = String::from_utf8(ran.stdout).map_err(|error| Refused(error.to_string()))?;
         let mut rows = Vec::new();
         for line in text.lines() {
-            let row: serde_json::Map<String, serde_json::Value> =
-                serde_json::from_str(line).map_err(|error| Refused(format!("{error}: {line}")))?;
-            let cells = row.values().map(|value| match value {
+            let row: Row = serde_json::from_str(line).map_err(|error| Refused(format!("{error}: {line}")))?;
+            let cells = row.0.iter().map(|value| match value {
                 serde_json::Value::Null => "NULL".to_owned(),
                 serde_json::Value::String(text) if text.is_empty() => "(empty)".to_owned(),
                 serde_json::Value::String(text) => text.clone(),
