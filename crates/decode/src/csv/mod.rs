@@ -47,7 +47,7 @@ pub(crate) use sample::{Record, Sample};
 /// Bytes held back while a footer is waited for.
 pub const FOOTER_BYTES_MAX: usize = 64 * MIB as usize;
 /// Bytes of a file that one thread reads at a time, and of a stream in memory. A piece should stay in a core's cache
-/// between being split and being built: 1 or 2 MiB were a tenth faster than 4 or 8.
+/// between being split and being built.
 pub const CHUNK_BYTES: usize = 2 * MIB as usize;
 
 /// Bytes read at least, to find the encoding and the header.
