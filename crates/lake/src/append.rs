@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::encode::{Encoded, FILE_BYTES_TARGET, FileWriter, Folder, ROW_GROUP_ROWS};
 use crate::error::{job, rows};
+use crate::layout;
 use crate::partition::{PartitionValues, Partitioning, batch_bytes};
 
 /// Rows wait in memory up to this many bytes, all partitions together.
@@ -142,7 +143,7 @@ impl Shared {
         for batch in &batches {
             let open = match &mut file {
                 Some(open) => open,
-                None => file.insert(FileWriter::create(&self.folder, batch.schema_ref())?),
+                None => file.insert(FileWriter::create(&self.folder_of(&values), batch.schema_ref())?),
             };
             open.write(batch)?;
         }
@@ -157,6 +158,10 @@ impl Shared {
             self.state().partitions.entry(values).or_default().idle.push(open);
         }
         Ok(())
+    }
+
+    fn folder_of(&self, values: &PartitionValues) -> Folder {
+        self.folder.within(layout::folder(self.partitioning.columns(), values))
     }
 
     /// Writes partition after partition until none is left; several threads may do so at once.
@@ -176,7 +181,7 @@ impl Shared {
             for batch in &partition.batches {
                 let file = match &mut open {
                     Some(file) => file,
-                    None => open.insert(FileWriter::create(&self.folder, batch.schema_ref())?),
+                    None => open.insert(FileWriter::create(&self.folder_of(&values), batch.schema_ref())?),
                 };
                 file.write(batch)?;
             }

@@ -3,6 +3,7 @@
 //! `object_store` never calls `fsync` (`reliability.md` LD6). Here a file is written under a staging name, flushed,
 //! linked or renamed to its place, and the folder is flushed: a name therefore never stands for half a file.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path as FilePath, PathBuf};
@@ -43,12 +44,14 @@ impl Flusher {
         self.flush_open(path, &File::open(path)?)
     }
 
-    /// Flushes the entries of `folder` and of its parents up to `root`.
-    pub(crate) fn flush_folders(&self, root: &FilePath, folder: &FilePath) -> io::Result<()> {
-        let mut current = Some(folder);
-        while let Some(place) = current.filter(|place| place.starts_with(root)) {
+    /// Flushes the entries of `folders` and of their parents up to `root`, each once, parents last.
+    pub(crate) fn flush_folders(&self, root: &FilePath, folders: BTreeSet<PathBuf>) -> io::Result<()> {
+        let mut all = BTreeSet::new();
+        for folder in &folders {
+            all.extend(folder.ancestors().take_while(|place| place.starts_with(root)));
+        }
+        for place in all.into_iter().rev() {
             self.flush(place)?;
-            current = place.parent();
         }
         Ok(())
     }
@@ -126,7 +129,7 @@ fn write_flushed(
         let _ = fs::remove_file(&staging);
     }
     placed?;
-    if folder_is_new { flusher.flush_folders(root, folder) } else { flusher.flush(folder) }
+    if folder_is_new { flusher.flush_folders(root, BTreeSet::from([folder.to_owned()])) } else { flusher.flush(folder) }
 }
 
 fn write_staging(flusher: &Flusher, staging: &FilePath, payload: &PutPayload) -> io::Result<()> {
@@ -201,7 +204,7 @@ impl MultipartUpload for FlushedUpload {
         let (target, root, flusher) = (self.target.clone(), self.root.clone(), self.flusher.clone());
         let flushed = tokio::task::spawn_blocking(move || {
             flusher.flush(&target)?;
-            flusher.flush_folders(&root, target.parent().unwrap_or(&root))
+            flusher.flush_folders(&root, BTreeSet::from([target.parent().unwrap_or(&root).to_owned()]))
         });
         flushed.await?.map_err(|error| Error::Generic { store: "DurableLocal", source: Box::new(error) })?;
         Ok(result)

@@ -28,8 +28,10 @@ const SINK_BYTES: usize = 1024 * 1024;
 /// Where new data files of a table are written, and whether they are already in place there.
 #[derive(Debug, Clone)]
 pub(crate) struct Folder {
-    /// An existing local folder.
+    /// An existing local folder: the table's own, or scratch space.
     pub(crate) path: PathBuf,
+    /// The partition's folder in the table, as [`crate::layout::folder`] names it.
+    pub(crate) partition: String,
     /// True where the folder is the table's own; false where files are uploaded from it afterwards.
     pub(crate) in_place: bool,
     /// What flushes them where they are in place.
@@ -52,7 +54,7 @@ pub(crate) struct FileWriter {
 pub(crate) struct Encoded {
     /// Where it lies on this machine.
     pub(crate) path: PathBuf,
-    /// Its name in the table's folder.
+    /// Its name relative to the table's folder.
     pub(crate) name: String,
     /// Bytes.
     pub(crate) size: u64,
@@ -62,11 +64,32 @@ pub(crate) struct Encoded {
     pub(crate) digest: String,
 }
 
+impl Folder {
+    /// The same folder, for files of the partition that lies in `partition`.
+    pub(crate) fn within(&self, partition: String) -> Self {
+        Self { partition, ..self.clone() }
+    }
+
+    /// Returns where a new file is written and its name in the table; makes the folder that it needs.
+    fn new_file(&self) -> Result<(PathBuf, String), StoreError> {
+        let file = format!("part-{}.parquet", uuid::Uuid::new_v4());
+        if self.partition.is_empty() {
+            return Ok((self.path.join(&file), file));
+        }
+        let name = format!("{}/{file}", self.partition);
+        if !self.in_place {
+            return Ok((self.path.join(&file), name));
+        }
+        let parent = self.path.join(&self.partition);
+        std::fs::create_dir_all(&parent).map_err(|error| file_error("write", &parent, error))?;
+        Ok((parent.join(&file), name))
+    }
+}
+
 impl FileWriter {
     /// Begins a file for batches like those of `schema`.
     pub(crate) fn create(folder: &Folder, schema: &SchemaRef) -> Result<Self, StoreError> {
-        let name = format!("part-{}.parquet", uuid::Uuid::new_v4());
-        let path = folder.path.join(&name);
+        let (path, name) = folder.new_file()?;
         let options = ArrowWriterOptions::new().with_properties(properties()).with_skip_arrow_metadata(true);
         let sink = Sink { path: path.clone(), buffer: Vec::new(), hash: Xxh3::new() };
         let writer = ArrowWriter::try_new_with_options(sink, schema.clone(), options)

@@ -20,6 +20,7 @@ mod host;
 mod incoming;
 mod lake;
 mod lease;
+mod layout;
 mod log;
 mod maintain;
 mod merge;

@@ -9,6 +9,7 @@ use hambar_core::StoreError;
 use crate::bounds;
 use crate::encode::{Encoded, FileWriter, Folder};
 use crate::error::rows;
+use crate::layout;
 use crate::partition::{PartitionValues, Partitioning};
 use crate::sortkey::SortKey;
 
@@ -127,7 +128,8 @@ impl SortedOutput {
         let open = match &mut self.open {
             Some(open) => open,
             None => {
-                let file = FileWriter::create(&self.folder, piece.schema_ref())?;
+                let folder = self.folder.within(layout::folder(self.partitioning.columns(), values));
+                let file = FileWriter::create(&folder, piece.schema_ref())?;
                 let first = copy_row(piece, 0);
                 self.open.insert(Open { values: values.clone(), rows: 0, file, first, last: last.clone() })
             }

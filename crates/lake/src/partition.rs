@@ -8,6 +8,8 @@ use arrow::compute::{cast, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 
+use crate::layout;
+
 /// Values of the partition columns as text, in the order of the columns; `None` is NULL.
 pub(crate) type PartitionValues = Vec<Option<String>>;
 
@@ -20,8 +22,8 @@ pub(crate) struct Partitioning {
 /// Why rows cannot be split.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PartitionError {
-    #[error("partition column `{column}` holds an empty text, which Delta cannot tell from NULL")]
-    EmptyText { column: String },
+    #[error("partition column `{column}` holds the text `{text}`, which readers cannot tell from NULL")]
+    LikeNull { column: String, text: String },
     #[error(transparent)]
     Arrow(#[from] ArrowError),
 }
@@ -53,8 +55,8 @@ impl Partitioning {
         for column in &self.columns {
             let texts = texts(column, batch)?;
             values = refine(&mut groups, values, texts.as_string::<i32>());
-            if values.iter().any(|value| value.last().is_some_and(|text| text.as_deref() == Some(""))) {
-                return Err(PartitionError::EmptyText { column: column.clone() });
+            for text in values.iter().filter_map(|value| value.last()) {
+                refuse_like_null(column, text.as_deref())?;
             }
         }
         if values.len() == 1 {
@@ -79,9 +81,7 @@ impl Partitioning {
             let text = texts(column, &one)?;
             let text = text.as_string::<i32>();
             let value = text.is_valid(0).then(|| text.value(0).to_owned());
-            if value.as_deref() == Some("") {
-                return Err(PartitionError::EmptyText { column: column.clone() });
-            }
+            refuse_like_null(column, value.as_deref())?;
             values.push(value);
         }
         Ok(values)
@@ -92,6 +92,16 @@ impl Partitioning {
             .filter(|index| !self.columns.contains(batch.schema_ref().field(*index).name()))
             .collect();
         batch.project(&kept)
+    }
+}
+
+/// Delta writes NULL as an empty text, and folders say it with a word of their own.
+fn refuse_like_null(column: &str, text: Option<&str>) -> Result<(), PartitionError> {
+    match text {
+        Some(text) if text.is_empty() || text == layout::NULL => {
+            Err(PartitionError::LikeNull { column: column.to_owned(), text: text.to_owned() })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -201,9 +211,12 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_text_is_refused() {
-        let empty = RecordBatch::try_from_iter([("geo", Arc::new(StringArray::from(vec![""])) as ArrayRef)]).unwrap();
-        let refused = Partitioning::new(&["geo".to_owned()]).split(&empty);
-        assert!(matches!(refused, Err(PartitionError::EmptyText { .. })));
+    fn texts_that_look_like_null_are_refused() {
+        for text in ["", layout::NULL] {
+            let like =
+                RecordBatch::try_from_iter([("geo", Arc::new(StringArray::from(vec![text])) as ArrayRef)]).unwrap();
+            let refused = Partitioning::new(&["geo".to_owned()]).split(&like);
+            assert!(matches!(refused, Err(PartitionError::LikeNull { .. })));
+        }
     }
 }

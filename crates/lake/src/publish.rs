@@ -1,7 +1,7 @@
 //! Brings finished data files to their place in the store and describes them for the log.
 
-use std::collections::BTreeMap;
-use std::path::Path as FilePath;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path as FilePath, PathBuf};
 
 use hambar_core::StoreError;
 use object_store::path::Path;
@@ -13,8 +13,10 @@ use crate::actions::Add;
 use crate::encode::{Encoded, Folder};
 use crate::error::{file as file_error, storage};
 use crate::lake::Lake;
+use crate::layout;
 use crate::log::TableLog;
 use crate::partition::PartitionValues;
+use crate::snapshot::file_path;
 
 /// Files up to this size are uploaded in one request; larger ones in parts of this size.
 const UPLOAD_PART_BYTES: usize = 8 * 1024 * 1024;
@@ -52,11 +54,11 @@ impl Spool {
 pub(crate) fn data_folder(lake: &Lake, log: &TableLog, spool: &Spool) -> Result<Folder, StoreError> {
     let flusher = lake.inner.flusher.clone();
     let Some(root) = lake.local_root() else {
-        return Ok(Folder { path: spool.path().to_owned(), in_place: false, flusher });
+        return Ok(Folder { path: spool.path().to_owned(), partition: String::new(), in_place: false, flusher });
     };
     let path = log.root.parts().fold(root.to_owned(), |path, part| path.join(part.as_ref()));
     std::fs::create_dir_all(&path).map_err(|error| file_error("write", &path, error))?;
-    Ok(Folder { path, in_place: true, flusher })
+    Ok(Folder { path, partition: String::new(), in_place: true, flusher })
 }
 
 /// Puts `file` in its place, where it is not yet, and returns the action that adds it to the table.
@@ -68,12 +70,13 @@ pub(crate) async fn publish(
     file: &Encoded,
     mut tags: BTreeMap<String, Option<String>>,
 ) -> Result<Add, StoreError> {
+    let path = layout::encoded(&file.name);
     tags.insert(TAG_DIGEST.to_owned(), Some(file.digest.clone()));
     if lake.local_root().is_none() {
-        upload(lake, &log.root.clone().join(file.name.as_str()), file).await?;
+        upload(lake, &file_path(log, &path)?, file).await?;
     }
     Ok(Add {
-        path: file.name.clone(),
+        path,
         partition_values: columns.iter().cloned().zip(values.iter().cloned()).collect(),
         size: file.size,
         modification_time: lake.inner.clock.now().as_millisecond(),
@@ -84,24 +87,34 @@ pub(crate) async fn publish(
     })
 }
 
-/// Flushes the folder entries of files that were written in place.
-pub(crate) async fn flush_folder(lake: &Lake, folder: &Folder) -> Result<(), StoreError> {
+/// Flushes the folder entries of `files` that were written in place below `folder`, up to the lake's own.
+pub(crate) async fn flush_entries(
+    lake: &Lake,
+    folder: &Folder,
+    files: impl IntoIterator<Item = &Encoded>,
+) -> Result<(), StoreError> {
     let Some(root) = lake.local_root().map(FilePath::to_owned) else {
         return Ok(());
     };
+    let mut folders: BTreeSet<PathBuf> = BTreeSet::from([folder.path.clone()]);
+    folders.extend(files.into_iter().filter_map(|file| file.path.parent().map(FilePath::to_owned)));
     let (path, flusher) = (folder.path.clone(), folder.flusher.clone());
     let flushed = tokio::task::spawn_blocking(move || {
-        flusher.flush_folders(&root, &path).map_err(|error| file_error("sync", &path, error))
+        flusher.flush_folders(&root, folders).map_err(|error| file_error("sync", &path, error))
     });
     flushed.await.map_err(|error| crate::error::job("flush", &error))?
 }
 
-/// Deletes data files that no log refers to. What cannot be deleted is left for vacuum.
-pub(crate) async fn discard(lake: &Lake, log: &TableLog, names: Vec<String>) {
-    for name in names {
-        let path = log.root.clone().join(name);
-        if let Err(error) = lake.inner.store.delete(&path).await {
-            tracing::debug!(%error, %path, "unused data file not deleted");
+/// Deletes data files that no log refers to, by the paths that it would have had for them. What cannot be deleted is
+/// left for vacuum.
+pub(crate) async fn discard(lake: &Lake, log: &TableLog, paths: Vec<String>) {
+    for name in paths {
+        let deleted = match file_path(log, &name) {
+            Ok(path) => lake.inner.store.delete(&path).await.map_err(|error| storage("delete", &path, error)),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = deleted {
+            tracing::debug!(%error, name, "unused data file not deleted");
         }
     }
 }

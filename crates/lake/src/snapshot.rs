@@ -8,8 +8,9 @@ use hambar_core::{RunId, StoreError, TableName};
 use jiff::Timestamp;
 use object_store::path::Path;
 
-use crate::actions::{Add, decode_path};
+use crate::actions::Add;
 use crate::error::damaged;
+use crate::layout;
 use crate::log::{LogState, TableLog};
 use crate::schema;
 
@@ -107,7 +108,7 @@ pub(crate) fn data_path(log: &TableLog, add: &Add) -> Result<Path, StoreError> {
 /// The place of the file that the log names `name`.
 pub(crate) fn file_path(log: &TableLog, name: &str) -> Result<Path, StoreError> {
     let wrong = || damaged(&log.label, format!("data file `{name}` is not inside the table"));
-    let decoded = decode_path(name).ok_or_else(wrong)?;
+    let decoded = layout::decoded(name).ok_or_else(wrong)?;
     if decoded.contains("://") || decoded.starts_with('/') {
         return Err(wrong());
     }

@@ -13,7 +13,7 @@ use crate::error::rows;
 use crate::lake::Lake;
 use crate::partition::Partitioning;
 use crate::place;
-use crate::publish::{Spool, data_folder, flush_folder, publish};
+use crate::publish::{Spool, data_folder, flush_entries, publish};
 
 /// Versions tried before other writers are held responsible.
 const ATTEMPTS_MAX: u32 = 1_000;
@@ -49,7 +49,7 @@ pub(crate) async fn append(lake: &Lake, table: SystemTable, batch: RecordBatch) 
         let add = publish(lake, &log, &[], values, file, BTreeMap::new()).await?;
         lines.push(Line { add: Some(add), ..Line::default() });
     }
-    flush_folder(lake, &folder).await?;
+    flush_entries(lake, &folder, appended.files.iter().map(|(_, file)| file)).await?;
     let now = lake.inner.clock.now().as_millisecond();
     lines[0] = info("WRITE", now, [("hambar.rows", count.into())]);
     for attempt in 1..=ATTEMPTS_MAX {
@@ -66,7 +66,8 @@ pub(crate) async fn append(lake: &Lake, table: SystemTable, batch: RecordBatch) 
     Err(StoreError::Contended { table: label, attempts: ATTEMPTS_MAX })
 }
 
-fn name_of(table: SystemTable) -> Result<TableName, StoreError> {
+/// The name of a system table.
+pub(crate) fn name_of(table: SystemTable) -> Result<TableName, StoreError> {
     let ident = |text: &str| text.parse::<Ident>().map_err(|error| rows(text, error.to_string()));
     Ok(TableName { namespace: ident(place::SYSTEM)?, table: ident(table.name())? })
 }

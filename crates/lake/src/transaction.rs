@@ -17,10 +17,11 @@ use crate::commit::{self, Put, info};
 use crate::create::refuse_foreign;
 use crate::error::{job, rows};
 use crate::lake::missing;
+use crate::layout;
 use crate::log::{APP_ID, LogState, TableLog};
 use crate::merge::{Absent, MergeTask};
 use crate::place;
-use crate::publish::{data_folder, discard, flush_folder, publish};
+use crate::publish::{data_folder, discard, flush_entries, publish};
 use crate::side::{self, SideFiles};
 use crate::snapshot::{
     PROPERTY_CHECKPOINT, PROPERTY_FINGERPRINT, PROPERTY_RECORDED_AT, PROPERTY_RUN, PROPERTY_SEQUENCE, run_of,
@@ -72,8 +73,9 @@ pub(crate) async fn commit(writer: LakeWriter, request: CommitRequest) -> Result
         None => Vec::new(),
         Some((appender, folder)) => {
             let appended = appender.finish().await?;
-            flush_folder(&frame.lake, &folder).await?;
-            appended.files.into_iter().map(|(_, file)| file).collect()
+            let files: SideFiles = appended.files.into_iter().map(|(_, file)| file).collect();
+            flush_entries(&frame.lake, &folder, &files).await?;
+            files
         }
     };
     let sequence = frame.base + 1;
@@ -93,7 +95,8 @@ impl Transaction {
                 for (values, file) in &appended.files {
                     adds.push(publish(&frame.lake, &frame.log, columns, values, file, BTreeMap::new()).await?);
                 }
-                flush_folder(&frame.lake, &frame.folder).await?;
+                let files = appended.files.iter().map(|(_, file)| file);
+                flush_entries(&frame.lake, &frame.folder, files).await?;
                 Ok(Prepared::Files { adds, fingerprint: appended.fingerprint })
             }
             Body::Sort { sorter, key, sources } => {
@@ -204,7 +207,7 @@ impl Transaction {
         let diff = merged.map_err(|error| job(&frame.log.label, &error))??;
         if diff.is_empty() {
             // The table's files stay, whatever the merge wrote on the way.
-            let written = diff.files.iter().map(|file| file.encoded.name.clone()).collect();
+            let written = diff.files.iter().map(|file| layout::encoded(&file.encoded.name)).collect();
             discard(&frame.lake, &frame.log, written).await;
             return Ok(Planned::default());
         }
@@ -213,7 +216,7 @@ impl Transaction {
         for file in &diff.files {
             adds.push(publish(&frame.lake, &frame.log, columns, &file.values, &file.encoded, file.tags.clone()).await?);
         }
-        flush_folder(&frame.lake, &frame.folder).await?;
+        flush_entries(&frame.lake, &frame.folder, diff.files.iter().map(|file| &file.encoded)).await?;
         Ok(Planned {
             adds,
             removes: diff.removed,
@@ -236,7 +239,7 @@ impl Transaction {
         let mark = self.sequence.to_string();
         let adds = side::place_files(lake, &log, &planned.history, side::TAG_SEQUENCE, &mark).await?;
         if !adds.is_empty() {
-            flush_folder(lake, &data_folder(lake, &log, &self.frame.spool)?).await?;
+            flush_entries(lake, &data_folder(lake, &log, &self.frame.spool)?, &planned.history).await?;
         }
         side::commit_history(lake, &log, self.sequence, &adds).await
     }

@@ -20,11 +20,12 @@ use crate::encode::Encoded;
 use crate::error::{damaged, job, rows};
 use crate::external::MergedRuns;
 use crate::lake::Lake;
+use crate::layout;
 use crate::log::{LogState, TableLog};
 use crate::output::{SortedFile, SortedOutput};
 use crate::partition::{PartitionValues, Partitioning};
 use crate::place;
-use crate::publish::{Spool, data_folder, discard, flush_folder, publish};
+use crate::publish::{Spool, data_folder, discard, flush_entries, publish};
 use crate::reader::{FileReader, check_bytes, local_copy};
 use crate::side;
 use crate::snapshot::{PROPERTY_KEY, PROPERTY_RUN, PROPERTY_WRITE, schema_of};
@@ -113,7 +114,7 @@ impl Lake {
             let newest = state.property(PROPERTY_RUN);
             chosen.retain(|add| newest.is_none() || add.tag(side::TAG_RUN) != newest);
         }
-        if chosen.len() < 2 {
+        if chosen.len() < 2 && !chosen.iter().any(|add| is_astray(state, add)) {
             chosen.clear();
         }
         Ok(())
@@ -185,7 +186,7 @@ impl Lake {
                 appended.into_iter().map(|(values, file)| (values, file, Tags::new())).collect()
             }
         };
-        flush_folder(self, &folder).await?;
+        flush_entries(self, &folder, written.iter().map(|(_, file, _)| file)).await?;
         let mut adds = Vec::with_capacity(written.len());
         for (values, file, tags) in &written {
             let add = publish(self, log, partitioning.columns(), values, file, tags.clone()).await?;
@@ -274,8 +275,8 @@ impl Work {
     }
 }
 
-/// The files of every partition that has at least two small ones: all of them, so that sorted partitions stay free of
-/// overlaps; a partition of large files is left alone.
+/// The files of every partition that has at least two small ones, or one outside the partition's folder: all of them, so
+/// that sorted partitions stay free of overlaps; a partition of large files is left alone.
 fn choose(state: &LogState, file_rows: usize) -> Vec<Arc<Add>> {
     let mut partitions: BTreeMap<&BTreeMap<String, Option<String>>, Vec<&Arc<Add>>> = BTreeMap::new();
     for add in state.files.values() {
@@ -287,11 +288,20 @@ fn choose(state: &LogState, file_rows: usize) -> Vec<Arc<Add>> {
     let is_small = |add: &Add| add.size < SMALL_FILE_BYTES && !is_full(add);
     let mut chosen = Vec::new();
     for files in partitions.into_values() {
-        if files.iter().filter(|add| is_small(add)).count() >= 2 {
-            chosen.extend(files.into_iter().filter(|add| is_sorted || is_small(add)).cloned());
+        let is_worn = files.iter().filter(|add| is_small(add)).count() >= 2;
+        if is_worn || files.iter().any(|add| is_astray(state, add)) {
+            let wanted = |add: &&Arc<Add>| is_sorted || is_astray(state, add) || (is_worn && is_small(add));
+            chosen.extend(files.into_iter().filter(wanted).cloned());
         }
     }
     chosen
+}
+
+/// Says whether a file lies outside the folder of its partition, as files of older versions do.
+fn is_astray(state: &LogState, add: &Add) -> bool {
+    let columns = &state.metadata.partition_columns;
+    let values = columns.iter().map(|column| add.partition_value(column).map(str::to_owned)).collect();
+    !layout::is_in_place(&add.path, columns, &values)
 }
 
 /// The order in which a table of snapshot or upsert mode is kept; `None` for tables without one.

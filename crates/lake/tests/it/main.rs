@@ -12,6 +12,7 @@ mod optimize;
 mod power;
 mod readers;
 mod s3;
+mod partitions;
 mod support;
 mod torn;
 mod vacuum;

@@ -161,8 +161,13 @@ async fn judge(spec: &TableSpec, acknowledged: i64, crash: &Crash, goes_on: bool
     Ok(())
 }
 
-fn specs() -> [TableSpec; 2] {
-    [spec("t", WriteMode::Append, &[], &[]), spec("t", WriteMode::Snapshot, &["geo"], &[])]
+fn specs() -> [TableSpec; 3] {
+    [
+        spec("t", WriteMode::Append, &[], &[]),
+        spec("t", WriteMode::Snapshot, &["geo"], &[]),
+        // The year is new in every run, so that folders are made all the time.
+        spec("t", WriteMode::Append, &[], &["year"]),
+    ]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

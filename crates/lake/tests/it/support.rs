@@ -95,14 +95,20 @@ pub(crate) fn over_at(store: Arc<FaultStore>, clock: Arc<SetClock>) -> Lake {
 /// The columns of [`hambar_core::conformance::spec`] and the provenance.
 pub(crate) const ALL: [&str; 5] = ["geo", "year", "value", "_recorded_at", "_source"];
 
-/// All data files of a table in its folder.
+/// All data files of a table in its folder and those of its partitions.
 pub(crate) fn data_files(lake: &Lake, table: &TableName) -> Vec<PathBuf> {
-    let folder = lake.local_root().unwrap().join(format!("tables/{}/{}", table.namespace, table.table));
-    let mut found: Vec<PathBuf> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "parquet"))
-        .collect();
+    let mut folders = vec![lake.local_root().unwrap().join(format!("tables/{}/{}", table.namespace, table.table))];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("_delta_log") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "parquet") {
+                found.push(path);
+            }
+        }
+    }
     found.sort();
     found
 }
