@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::output::Format;
 
@@ -68,6 +68,8 @@ pub(crate) enum Command {
     History(TableArguments),
     /// List runs, the newest first.
     Runs(RunsArguments),
+    /// Cite a version of a table: print its citation, and keep the version readable for good.
+    Cite(CiteArguments),
     /// Rewrite small files of tables into sorted large ones; content fingerprints are compared before and after.
     Optimize(MaintainArguments),
     /// Remove files that no version within retention, no pinned version and no history needs.
@@ -217,6 +219,35 @@ pub(crate) struct RunsArguments {
     /// Form of the list.
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  hambar cite worldbank.gdp_per_capita\n  hambar cite worldbank.gdp_per_capita@12 --format bibtex\n\n\
+The citations so far: SELECT * FROM system.citations"
+)]
+pub(crate) struct CiteArguments {
+    /// The table, `namespace.table` for its newest version or `namespace.table@version`.
+    #[arg(value_name = "TABLE[@VERSION]")]
+    pub(crate) table: String,
+    /// Form of the citation.
+    #[arg(short, long, value_enum, default_value_t = CitationFormat::Text)]
+    pub(crate) format: CitationFormat,
+}
+
+/// The forms of a citation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CitationFormat {
+    /// A sentence for people.
+    Text,
+    /// A BibTeX entry.
+    Bibtex,
+    /// CSL-JSON for citation managers.
+    CslJson,
+    /// RIS for citation managers.
+    Ris,
+    /// DataCite metadata as JSON.
+    Datacite,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 //! licence, and the contracts of the store. No I/O, no runtime, and no clock is read here.
 
 pub mod checkpoint;
+pub mod citation;
 pub mod column;
 pub mod conformance;
 pub mod error;

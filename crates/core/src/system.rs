@@ -20,11 +20,13 @@ pub enum SystemTable {
     Datasets,
     /// One row per maintenance action (optimize, vacuum, checkpoint, fsck).
     Maintenance,
+    /// One row per cited version of a table, which vacuum keeps.
+    Citations,
 }
 
 impl SystemTable {
     /// All system tables.
-    pub const ALL: [Self; 4] = [Self::Runs, Self::Fetches, Self::Datasets, Self::Maintenance];
+    pub const ALL: [Self; 5] = [Self::Runs, Self::Fetches, Self::Datasets, Self::Maintenance, Self::Citations];
 
     /// Returns the table's name in SQL, without the namespace.
     pub fn name(self) -> &'static str {
@@ -33,6 +35,7 @@ impl SystemTable {
             Self::Fetches => "fetches",
             Self::Datasets => "datasets",
             Self::Maintenance => "maintenance",
+            Self::Citations => "citations",
         }
     }
 
@@ -43,6 +46,7 @@ impl SystemTable {
             Self::Fetches => FETCHES,
             Self::Datasets => DATASETS,
             Self::Maintenance => MAINTENANCE,
+            Self::Citations => CITATIONS,
         };
         Arc::new(Schema::new(
             columns.iter().map(|(name, kind)| Field::new(*name, kind.data_type(), true)).collect::<Vec<_>>(),
@@ -137,6 +141,28 @@ const MAINTENANCE: &[(&str, Kind)] = &[
     ("files_added", Kind::Number),
     ("bytes_removed", Kind::Number),
     ("bytes_added", Kind::Number),
+];
+
+const CITATIONS: &[(&str, Kind)] = &[
+    // the same for every citation of this version
+    ("id", Kind::Text),
+    ("table", Kind::Text),
+    ("version", Kind::Number),
+    ("sequence", Kind::Number),
+    ("run", Kind::Text),
+    ("cited_at", Kind::Instant),
+    // when the version's newest rows were recorded
+    ("recorded_at", Kind::Instant),
+    ("fingerprint", Kind::Text),
+    // the origin as declared at the time
+    ("title", Kind::Text),
+    ("provider", Kind::Text),
+    ("citation", Kind::Text),
+    ("landing_page", Kind::Text),
+    ("licence", Kind::Text),
+    ("redistribution", Kind::Text),
+    // the citation as a sentence
+    ("text", Kind::Text),
 ];
 
 /// One cell of a system row.

@@ -9,6 +9,7 @@ mod actions;
 mod append;
 mod bounds;
 mod checkpoint;
+mod cite;
 mod commit;
 mod compare;
 mod create;

@@ -2,6 +2,7 @@
 
 mod add;
 mod check;
+mod cite;
 mod list;
 pub(crate) mod maintain;
 pub(crate) mod query;
@@ -34,6 +35,7 @@ pub(crate) async fn execute(command: Command, context: &Context) -> Result<ExitC
         Command::History(arguments) => list::history(context, &arguments).await?,
         Command::Runs(arguments) => list::runs(context, &arguments).await?,
         Command::Optimize(arguments) => maintain::optimize(context, &arguments).await?,
+        Command::Cite(arguments) => cite::cite(context, &arguments).await?,
         Command::Vacuum(arguments) => maintain::vacuum(context, &arguments).await?,
         Command::Fsck(arguments) => maintain::fsck(context, &arguments).await?,
         Command::Config(arguments) => check::config(context, &arguments)?,

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests unwrap in helpers too, and say what they skip")]
 
+mod cite;
 mod crash;
 mod demo;
 mod readers;

@@ -33,7 +33,7 @@ pub struct Vacuumed {
 }
 
 impl Lake {
-    /// Removes files of `table` that no version younger than `retention_days` and none of `pinned` needs.
+    /// Removes files of `table` that no version younger than `retention_days`, no cited one and none of `pinned` needs.
     ///
     /// Files that no log entry names (left behind by a run that died) go by their own age, under the same retention, so that
     /// a run that is still writing keeps its files. A clock that jumped ahead removes nothing early: ages are counted
@@ -77,7 +77,8 @@ impl Lake {
         for add in state.files.values() {
             needed.insert(data_path(&log, add)?);
         }
-        for version in pinned {
+        let cited = self.pinned(table).await?;
+        for version in cited.union(&pinned.iter().copied().collect()) {
             for add in self.state(&log, Some(*version)).await?.files.values() {
                 needed.insert(data_path(&log, add)?);
             }

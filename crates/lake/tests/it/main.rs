@@ -5,6 +5,7 @@
 mod check;
 mod checkpoint;
 mod conform;
+mod cite;
 mod faults;
 mod histories;
 mod leases;
