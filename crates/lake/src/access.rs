@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use hambar_core::StoreError;
+use hambar_core::{Chain, StoreError};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
@@ -12,6 +12,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload}
 use url::Url;
 
 use crate::durable::{DurableLocal, Flusher};
+use crate::s3;
 
 /// What a store is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,12 +52,14 @@ pub(crate) fn open_store(
             open_folder(folder, url, access, flusher)
         }
         "memory" => Ok(Opened { url: parsed, store: Arc::new(InMemory::new()), local_root: None }),
-        _ => {
-            let (store, prefix) = object_store::parse_url_opts(&parsed, options)
-                .map_err(|error| unfit(format!("it cannot be opened: {error}")))?;
+        "s3" | "s3a" => {
+            let (store, prefix) = s3::open(&parsed, options)?;
             let store: Arc<dyn ObjectStore> =
-                if prefix.as_ref().is_empty() { Arc::from(store) } else { Arc::new(PrefixStore::new(store, prefix)) };
+                if prefix.as_ref().is_empty() { Arc::new(store) } else { Arc::new(PrefixStore::new(store, prefix)) };
             Ok(Opened { url: parsed, store, local_root: None })
+        }
+        other => {
+            Err(unfit(format!("`{other}` is not a kind of store: use a folder, `file://` or `s3://bucket/prefix`")))
         }
     }
 }
@@ -99,11 +102,11 @@ pub(crate) async fn prove_conditional_create(store: &dyn ObjectStore, url: &Url)
     };
     let cleared = store.delete(&probe).await;
     if let Err(error) = first {
-        return Err(unfit(format!("a probe object could not be written: {error}")));
+        return Err(unfit(format!("a probe object could not be written: {}", Chain(&error))));
     }
     match second {
         Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {}
-        Err(error) => return Err(unfit(format!("a conditional create ended with another error: {error}"))),
+        Err(error) => return Err(unfit(format!("a conditional create ended with another error: {}", Chain(&error)))),
         Ok(_) => {
             return Err(unfit(
                 "it ignores conditional creates (If-None-Match); two writers could overwrite each other".to_owned(),
@@ -113,7 +116,7 @@ pub(crate) async fn prove_conditional_create(store: &dyn ObjectStore, url: &Url)
     match found {
         Ok(bytes) if bytes.as_ref() == b"first" => {}
         Ok(_) => return Err(unfit("a refused conditional create replaced the object".to_owned())),
-        Err(error) => return Err(unfit(format!("a probe object could not be read back: {error}"))),
+        Err(error) => return Err(unfit(format!("a probe object could not be read back: {}", Chain(&error)))),
     }
     if let Err(error) = cleared {
         tracing::warn!(%error, path = %probe, "probe object not deleted");

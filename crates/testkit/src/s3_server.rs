@@ -14,6 +14,8 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, HttpError, HttpResponse};
@@ -22,9 +24,15 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 /// The only bucket.
 pub const BUCKET: &str = "lake";
+/// The authority that signed the certificate of servers with TLS. Nobody keeps its key; that of the server is beside it and
+/// of no use but for tests.
+pub const CA_PEM: &str = include_str!("tls/ca.pem");
+const SERVER_PEM: &[u8] = include_bytes!("tls/server.pem");
+const SERVER_KEY: &[u8] = include_bytes!("tls/server.key");
 const ACCESS_KEY: &str = "AKIATESTKIT";
 const SECRET_KEY: &str = "only-for-tests";
 
@@ -42,6 +50,7 @@ pub enum Conditions {
 #[derive(Debug)]
 pub struct S3Server {
     address: SocketAddr,
+    scheme: &'static str,
     conditions: Conditions,
     conditional: Arc<AtomicU64>,
     task: JoinHandle<()>,
@@ -54,6 +63,27 @@ impl S3Server {
     /// # Panics
     /// Where there is no port or no temporary folder: a test cannot go on without them.
     pub async fn start(conditions: Conditions) -> Self {
+        Self::listen(conditions, None).await
+    }
+
+    /// Listens as [`S3Server::start`] does, with TLS: its certificate is for `127.0.0.1` and signed by [`CA_PEM`].
+    ///
+    /// # Panics
+    /// As [`S3Server::start`].
+    pub async fn start_tls(conditions: Conditions) -> Self {
+        // An error means that a provider is installed already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(SERVER_PEM).collect();
+        let key = PrivateKeyDer::from_pem_slice(SERVER_KEY).expect("the key is in the repository");
+        let config = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(chain.expect("the certificate is in the repository"), key)
+            .expect("key and certificate belong together");
+        Self::listen(conditions, Some(TlsAcceptor::from(Arc::new(config)))).await
+    }
+
+    async fn listen(conditions: Conditions, tls: Option<TlsAcceptor>) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let folder = TempDir::new().expect("a temporary folder can be made");
         std::fs::create_dir(folder.path().join(BUCKET)).expect("a folder can be made in it");
         let files = FileSystem::new(folder.path()).expect("the server opens its folder");
@@ -65,8 +95,8 @@ impl S3Server {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a loopback port is free");
         let address = listener.local_addr().expect("a bound listener has an address");
         let conditional = Arc::clone(&gate.conditional);
-        let task = tokio::spawn(serve(listener, gate));
-        Self { address, conditions, conditional, task, folder }
+        let task = tokio::spawn(serve(listener, gate, tls));
+        Self { address, scheme, conditions, conditional, task, folder }
     }
 
     /// The URL of a lake with this prefix.
@@ -77,8 +107,8 @@ impl S3Server {
     /// The settings of `object_store` that lead here.
     pub fn options(&self) -> BTreeMap<String, String> {
         let mut options = BTreeMap::from([
-            ("endpoint".to_owned(), format!("http://{}", self.address)),
-            ("allow_http".to_owned(), "true".to_owned()),
+            ("endpoint".to_owned(), format!("{}://{}", self.scheme, self.address)),
+            ("allow_http".to_owned(), (self.scheme == "http").to_string()),
             ("region".to_owned(), "us-east-1".to_owned()),
         ]);
         match self.conditions {
@@ -133,16 +163,24 @@ impl Gate {
     }
 }
 
-async fn serve(listener: TcpListener, gate: Gate) {
+async fn serve(listener: TcpListener, gate: Gate, tls: Option<TlsAcceptor>) {
     loop {
         let Ok((socket, _)) = listener.accept().await else {
             continue;
         };
-        let gate = gate.clone();
+        let (gate, tls) = (gate.clone(), tls.clone());
         tokio::spawn(async move {
             let service = service_fn(move |request| gate.clone().answer(request));
-            // A client that goes away ends its connection; there is nobody to tell.
-            let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service).await;
+            let builder = Builder::new(TokioExecutor::new());
+            // A client that goes away, or does not trust us, ends its connection; there is nobody to tell.
+            match tls {
+                None => drop(builder.serve_connection(TokioIo::new(socket), service).await),
+                Some(tls) => {
+                    if let Ok(socket) = tls.accept(socket).await {
+                        drop(builder.serve_connection(TokioIo::new(socket), service).await);
+                    }
+                }
+            }
         });
     }
 }

@@ -34,6 +34,9 @@ pub(crate) struct Config {
 #[serde(deny_unknown_fields)]
 pub(crate) struct StoreConfig {
     pub(crate) url: String,
+    /// PEM file of certificate authorities that are trusted for the store besides the system's.
+    #[serde(default)]
+    pub(crate) ca_file: Option<PathBuf>,
     #[serde(default)]
     pub(crate) options: BTreeMap<String, OptionValue>,
 }
@@ -93,6 +96,9 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// Bytes of a file of certificate authorities; it goes to every query worker.
+const CA_FILE_BYTES_MAX: u64 = 512 * 1024;
+
 /// Option names of object stores that hold secrets; their values must be references.
 const SECRET_OPTIONS: [&str; 6] =
     ["secret_access_key", "session_token", "account_key", "sas_key", "client_secret", "service_account_key"];
@@ -124,6 +130,14 @@ impl Config {
 
     /// Returns the store's options with secrets resolved; never logged.
     pub(crate) fn store_options(&self, secrets: &SecretReader) -> Result<BTreeMap<String, String>> {
+        let mut options = self.named_options(secrets)?;
+        if let Some(file) = &self.store.ca_file {
+            options.insert(hambar_lake::OPTION_CA_CERTIFICATES.to_owned(), authorities(file)?);
+        }
+        Ok(options)
+    }
+
+    fn named_options(&self, secrets: &SecretReader) -> Result<BTreeMap<String, String>> {
         self.store
             .options
             .iter()
@@ -138,6 +152,16 @@ impl Config {
             })
             .collect()
     }
+}
+
+/// Reads a file of certificate authorities; workers get its text, so that they need not read it.
+fn authorities(file: &std::path::Path) -> Result<String> {
+    let what = || format!("read `store.ca_file`, `{}`", file.display());
+    let bytes = std::fs::metadata(file).with_context(what)?.len();
+    if bytes > CA_FILE_BYTES_MAX {
+        anyhow::bail!("`store.ca_file`, `{}`, has {bytes} bytes; at most {CA_FILE_BYTES_MAX} are read", file.display());
+    }
+    std::fs::read_to_string(file).with_context(what)
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use hambar_core::conformance::{self, load, show, spec};
 use hambar_core::{CommitOutcome, StoreError, TableStore, WriteMode};
-use hambar_lake::{Access, Lake};
-use hambar_testkit::s3_server::{Conditions, S3Server};
+use hambar_lake::{Access, Lake, OPTION_CA_CERTIFICATES};
+use hambar_testkit::s3_server::{CA_PEM, Conditions, S3Server};
 
 use crate::support::{Reader, StillClock, TestLake};
 
@@ -81,4 +81,29 @@ async fn wrong_keys_are_refused_and_named() {
     let refused = open(&server.url("lake"), &options).await.unwrap_err();
     assert!(matches!(refused, StoreError::Unfit { .. }), "{refused}");
     assert!(!format!("{refused:?}").contains("wrong"), "keys are not shown: {refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_with_tls_is_trusted_through_its_authority() {
+    let server = S3Server::start_tls(Conditions::Kept).await;
+    let refused = open(&server.url("lake"), &server.options()).await.unwrap_err();
+    assert!(hambar_core::Chain(&refused).to_string().contains("certificate"), "{refused:?}");
+    let mut options = server.options();
+    options.insert(OPTION_CA_CERTIFICATES.to_owned(), CA_PEM.to_owned());
+    let lake = open(&server.url("lake"), &options).await.unwrap();
+    let spec = spec("t", WriteMode::Append, &[], &["geo"]);
+    let _ = load(&lake, &spec, "r", "a", &[("ä/ö", 1, None), ("BG", 1, None)]).await.unwrap();
+    assert_eq!(show(&Reader(&lake), &spec.name, &["geo"]).await, ["BG", "ä/ö"]);
+    options.insert(OPTION_CA_CERTIFICATES.to_owned(), "nothing".to_owned());
+    let refused = open(&server.url("lake"), &options).await.unwrap_err();
+    assert!(refused.to_string().contains("holds none"), "{refused}");
+}
+
+#[tokio::test]
+async fn unknown_options_and_kinds_of_stores_are_refused() {
+    let options = BTreeMap::from([("regoin".to_owned(), "eu".to_owned())]);
+    let refused = open("s3://bucket/lake", &options).await.unwrap_err();
+    assert!(refused.to_string().contains("`regoin` is not an option"), "{refused}");
+    let refused = open("ftp://bucket/lake", &BTreeMap::new()).await.unwrap_err();
+    assert!(refused.to_string().contains("`ftp` is not a kind of store"), "{refused}");
 }
