@@ -72,7 +72,7 @@ pub(crate) enum Command {
     Cite(CiteArguments),
     /// Rewrite small files of tables into sorted large ones; content fingerprints are compared before and after.
     Optimize(MaintainArguments),
-    /// Remove files that no version within retention, no pinned version and no history needs.
+    /// Remove what no version within retention, no citation, no replay and no rebuild needs: files, superseded rows, raw bytes.
     Vacuum(VacuumArguments),
     /// Check log, files, hashes and fingerprints, and say what was found.
     Fsck(MaintainArguments),
@@ -261,10 +261,11 @@ pub(crate) struct MaintainArguments {
 pub(crate) struct VacuumArguments {
     #[command(flatten)]
     pub(crate) select: MaintainArguments,
-    /// Days for which versions stay readable; at least 7.
-    #[arg(long, default_value_t = 30)]
-    pub(crate) retention_days: u32,
-    /// Only say what would be removed.
+    /// Days for which versions stay readable, at least 7; a longer `retention.version_days` of a pipeline holds. 30 when
+    /// neither is given.
+    #[arg(long)]
+    pub(crate) retention_days: Option<u32>,
+    /// Only say what would be removed, and why.
     #[arg(long)]
     pub(crate) dry_run: bool,
 }

@@ -153,6 +153,11 @@ impl Classified for FetchError {
             Self::Limit { limit: "decompression ratio", .. } => {
                 Some("raise `fetch.decompression_ratio_max` if the provider is trusted".to_owned())
             }
+            Self::NotRecorded { method, .. } if method == "raw" => Some(
+                "raw bytes are removed by `hambar vacuum` where `retention.raw_days` says so, and by nothing else of Hambar; \
+                 `hambar run --full` fetches the newest release again"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }

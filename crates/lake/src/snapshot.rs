@@ -24,6 +24,8 @@ pub(crate) const PROPERTY_SEQUENCE: &str = "hambar.sequence";
 pub(crate) const PROPERTY_RECORDED_AT: &str = "hambar.recorded_at";
 /// Table property: the fingerprint of the current content.
 pub(crate) const PROPERTY_FINGERPRINT: &str = "hambar.fingerprint";
+/// Property of a history: the instant before which superseded rows were let go.
+pub(crate) const PROPERTY_HISTORY_SINCE: &str = "hambar.history_since";
 /// Table property: the key columns, joined by commas.
 pub(crate) const PROPERTY_KEY: &str = "hambar.key";
 /// Table property: the write mode.
@@ -82,6 +84,13 @@ impl TableSnapshot {
             files: files?,
             properties: state.metadata.configuration.clone(),
         })
+    }
+}
+
+impl TableSnapshot {
+    /// Returns the instant from which on this history is whole, where older rows were let go.
+    pub fn history_since(&self) -> Option<Timestamp> {
+        self.properties.get(PROPERTY_HISTORY_SINCE)?.parse().ok()
     }
 }
 

@@ -5,6 +5,7 @@ pub mod add;
 pub mod archive;
 pub mod decode_pool;
 pub mod manifest;
+pub mod retention;
 pub mod spec;
 
 mod pipeline;

@@ -17,8 +17,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::archive::{LocalFile, RunArchive};
-use crate::manifest::{Header, Line, PageLine, SliceLine, manifest_key, read_header, read_manifest};
+use crate::manifest::{Line, PageLine, SliceLine, manifest_key, read_manifest};
 use crate::pipeline::Pipeline;
+use crate::retention::chain;
 use crate::run::{Bytes, RunError, RunOutcome, RunReport, Runner};
 
 /// What a rebuild did.
@@ -45,7 +46,10 @@ impl Runner {
             return Err(refused("nothing was committed yet"));
         };
         let manifest = self.manifest(pipeline, state.sequence, run).await?;
-        let manifest = manifest.ok_or_else(|| refused(&format!("the manifest of run {run} is not kept")))?;
+        let manifest = manifest.ok_or_else(|| RunError::Gone {
+            pipeline: pipeline.name.to_string(),
+            what: format!("the manifest of run {run} is not kept"),
+        })?;
         let raw = RawSource::new(Arc::clone(&self.archive), manifest, pipeline.job.clone(), None);
         Ok(self.execute(pipeline, Bytes::Raw { source: Arc::new(raw), recorded_at: None }, cancel).await)
     }
@@ -63,7 +67,7 @@ impl Runner {
     ) -> Result<RebuildReport, RunError> {
         let state = self.store.open(&pipeline.table).await;
         let state = state.map_err(|source| RunError::Store { step: "open the table", source })?;
-        let chain = self.chain(pipeline, state.sequence, state.run).await?;
+        let chain = chain(self.archive.as_ref(), &pipeline.name, state.sequence, state.run).await?;
         let scratch = Self { store: fresh, archive: Arc::new(ReadOnly(Arc::clone(&self.archive))), ..self.clone() };
         let mut runs = Vec::new();
         for (header, manifest) in chain.into_iter().rev() {
@@ -75,8 +79,7 @@ impl Runner {
             match outcome {
                 RunOutcome::Committed { .. } | RunOutcome::Unchanged | RunOutcome::AlreadyApplied { .. } => {}
                 RunOutcome::Failed(failure) => {
-                    let what = format!("run {}: {}", header.run, failure.messages.join(": "));
-                    return Err(RunError::Replay { pipeline: pipeline.name.to_string(), what });
+                    return Err(RunError::Again { run: header.run, failure: Box::new(failure) });
                 }
                 RunOutcome::Cancelled | RunOutcome::Busy { .. } | RunOutcome::Conflict { .. } => break,
             }
@@ -87,28 +90,6 @@ impl Runner {
     async fn manifest(&self, pipeline: &Pipeline, sequence: u64, run: &RunId) -> Result<Option<LocalFile>, RunError> {
         let key = manifest_key(&pipeline.name, sequence, run);
         self.archive.get(&key).await.map_err(|source| RunError::Archive { source })
-    }
-
-    /// The manifests of all commits, newest first.
-    async fn chain(
-        &self,
-        pipeline: &Pipeline,
-        newest: u64,
-        run: Option<RunId>,
-    ) -> Result<Vec<(Header, LocalFile)>, RunError> {
-        let mut chain = Vec::new();
-        let (mut sequence, mut next) = (newest, run);
-        while let Some(run) = next {
-            let gap = |what: String| RunError::Replay { pipeline: pipeline.name.to_string(), what };
-            let manifest = self.manifest(pipeline, sequence, &run).await?;
-            let manifest =
-                manifest.ok_or_else(|| gap(format!("the manifest of commit {sequence}, run {run}, is not kept")))?;
-            let header = read_header(&manifest.path).map_err(|source| RunError::Manifest { source })?;
-            next = header.previous.clone();
-            chain.push((header, manifest));
-            sequence = sequence.saturating_sub(1);
-        }
-        Ok(chain)
     }
 }
 

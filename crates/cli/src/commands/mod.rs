@@ -6,6 +6,7 @@ mod cite;
 mod list;
 pub(crate) mod maintain;
 pub(crate) mod query;
+mod retention;
 pub(crate) mod run;
 mod shell;
 mod sql;
@@ -34,9 +35,9 @@ pub(crate) async fn execute(command: Command, context: &Context) -> Result<ExitC
         Command::Describe(arguments) => list::describe(context, &arguments).await?,
         Command::History(arguments) => list::history(context, &arguments).await?,
         Command::Runs(arguments) => list::runs(context, &arguments).await?,
-        Command::Optimize(arguments) => maintain::optimize(context, &arguments).await?,
         Command::Cite(arguments) => cite::cite(context, &arguments).await?,
-        Command::Vacuum(arguments) => maintain::vacuum(context, &arguments).await?,
+        Command::Optimize(arguments) => maintain::optimize(context, &arguments).await?,
+        Command::Vacuum(arguments) => retention::vacuum(context, &arguments).await?,
         Command::Fsck(arguments) => maintain::fsck(context, &arguments).await?,
         Command::Config(arguments) => check::config(context, &arguments)?,
         Command::Schema => check::schema()?,

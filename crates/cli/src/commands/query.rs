@@ -13,7 +13,8 @@ use crate::context::Context;
 use crate::errors::Told;
 use crate::output::{Format, Output};
 
-async fn start(context: &Context, sql: &str, limits: &QueryLimits) -> Result<RowStream> {
+/// Starts a statement in a worker; the answer holds the worker.
+pub(crate) async fn start(context: &Context, sql: &str, limits: &QueryLimits) -> Result<RowStream> {
     let program = crate::context::own_program()?;
     let spill = std::env::temp_dir().join("hambar-spill");
     let workers = QueryWorkers::new(program, vec!["query-worker".into()], spill);

@@ -9,6 +9,7 @@ mod readers;
 mod recorded;
 mod refusals;
 mod refusals_sql;
+mod retention;
 mod s3;
 mod sql_files;
 mod support;

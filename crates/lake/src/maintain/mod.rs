@@ -3,11 +3,13 @@
 
 mod check;
 mod checkpoint;
+mod expire;
 mod leftovers;
 mod optimize;
 mod vacuum;
 
 pub use check::{RawReport, TableReport};
+pub use expire::Expired;
 pub use optimize::Optimized;
 pub use vacuum::{RETENTION_DAYS_MIN, Vacuumed};
 

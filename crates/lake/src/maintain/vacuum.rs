@@ -72,7 +72,7 @@ impl Lake {
     ) -> Result<Vacuumed, StoreError> {
         let log = log_of(self, table);
         let state = self.state(&log, None).await?;
-        let cutoff = self.cutoff(retention_days).await?;
+        let cutoff = self.instant_before(retention_days).await?;
         let mut needed: BTreeSet<Path> = BTreeSet::new();
         for add in state.files.values() {
             needed.insert(data_path(&log, add)?);
@@ -150,8 +150,12 @@ impl Lake {
         Ok(())
     }
 
-    /// The instant before which a removed file is needed by nobody.
-    async fn cutoff(&self, retention_days: u32) -> Result<Timestamp, StoreError> {
+    /// Returns the instant that was `days` ago. A clock that jumped ahead makes nothing old: days are counted from the newest
+    /// commit of the store, where that is before now.
+    ///
+    /// # Errors
+    /// [`StoreError::Unfit`] where the clock is behind the newest commit.
+    pub async fn instant_before(&self, days: u32) -> Result<Timestamp, StoreError> {
         let now = self.inner.clock.now();
         let mut newest = Timestamp::MIN;
         for table in self.tables().await? {
@@ -166,9 +170,6 @@ impl Lake {
                 ),
             });
         }
-        Ok(newest
-            .min(now)
-            .checked_sub(SignedDuration::from_hours(24 * i64::from(retention_days)))
-            .unwrap_or(Timestamp::MIN))
+        Ok(newest.min(now).checked_sub(SignedDuration::from_hours(24 * i64::from(days))).unwrap_or(Timestamp::MIN))
     }
 }

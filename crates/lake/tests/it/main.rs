@@ -4,16 +4,17 @@
 
 mod check;
 mod checkpoint;
-mod conform;
 mod cite;
+mod conform;
+mod expire;
 mod faults;
 mod histories;
 mod leases;
 mod optimize;
+mod partitions;
 mod power;
 mod readers;
 mod s3;
-mod partitions;
 mod support;
 mod torn;
 mod vacuum;

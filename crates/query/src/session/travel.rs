@@ -38,6 +38,14 @@ pub(crate) fn as_of(
     if current.schema.index_of(RECORDED_AT).is_err() {
         return Err(QueryError::Travel { what: format!("table `{table}` has no `{RECORDED_AT}` and so no past") });
     }
+    if let Some(since) = history.and_then(TableSnapshot::history_since).filter(|since| instant < *since) {
+        return Err(QueryError::Travel {
+            what: format!(
+                "the history of table `{table}` begins at {since}: what was superseded before was let go by its \
+                 `retention.history_days`"
+            ),
+        });
+    }
     let at = literal(instant);
     let recorded = quoted(RECORDED_AT);
     let mut sql = format!(

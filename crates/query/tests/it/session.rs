@@ -154,3 +154,20 @@ async fn the_offered_functions_are_the_committed_list() {
     let unknown: Vec<_> = listed.difference(&found).collect();
     assert!(unknown.is_empty(), "listed but not in DataFusion: {unknown:?}");
 }
+
+#[tokio::test]
+async fn an_instant_before_the_kept_history_is_refused() {
+    let fixture = fixture().await;
+    let done = fixture.lake.expire_history(&"demo.gdp".parse().unwrap(), 90, false).await.unwrap();
+    assert_eq!((done.rows, done.kept), (3, 0));
+    check(
+        &fixture,
+        "SELECT count(*) FROM demo.gdp FOR SYSTEM_TIME AS OF '2024-01-15'",
+        "query: the history of table `demo.gdp` begins at 2024-03-03T00:00:00Z: what was superseded before was let go by \
+         its `retention.history_days`",
+    )
+    .await;
+    check(&fixture, "SELECT count(*) FROM as_of('demo.gdp', '2024-03-03')", "4").await;
+    check(&fixture, "SELECT count(*) FROM demo.gdp VERSION AS OF 1", "4").await;
+    check(&fixture, "SELECT count(*) FROM revisions('demo.gdp')", "0").await;
+}

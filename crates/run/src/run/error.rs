@@ -1,8 +1,9 @@
 //! Why a run failed.
 
 use hambar_connect::ConnectError;
-use hambar_core::{Classified, ErrorClass, SliceId, StoreError};
+use hambar_core::{Classified, ErrorClass, RunId, SliceId, StoreError};
 
+use super::report::RunFailure;
 use crate::archive::ArchiveError;
 use crate::decode_pool::DecodeFailure;
 
@@ -131,9 +132,25 @@ pub enum RunError {
         #[source]
         source: std::io::Error,
     },
-    /// The raw bytes of the last commit are not there.
+    /// What is asked for cannot be derived from raw bytes.
     #[error("replay `{pipeline}`: {what}")]
     Replay {
+        /// The pipeline.
+        pipeline: String,
+        /// Why not.
+        what: String,
+    },
+    /// A run could not be derived again from its raw bytes.
+    #[error("derive run {run} again: {}", .failure.messages.join(": "))]
+    Again {
+        /// The run.
+        run: RunId,
+        /// Why not.
+        failure: Box<RunFailure>,
+    },
+    /// A part of the landing zone that nothing of ours removes is not there.
+    #[error("replay `{pipeline}`: {what}")]
+    Gone {
         /// The pipeline.
         pipeline: String,
         /// What is missing.
@@ -160,7 +177,9 @@ impl Classified for RunError {
             Self::NotAll | Self::Twice => ErrorClass::Config,
             Self::Drifting { .. } => ErrorClass::Drift,
             Self::Archive { .. } | Self::Manifest { .. } => ErrorClass::Store,
-            Self::Replay { .. } => ErrorClass::Refused,
+            Self::Replay { .. } => ErrorClass::Config,
+            Self::Again { failure, .. } => failure.class,
+            Self::Gone { .. } => ErrorClass::Store,
             Self::Delivery { .. } | Self::Rows { .. } | Self::Task { .. } => ErrorClass::Internal,
         }
     }
@@ -179,8 +198,10 @@ impl Classified for RunError {
             Self::NotAll => Some("use mode `upsert` with a key, or `append`".to_owned()),
             Self::Twice => Some("remove the table first, or derive it again with `hambar rebuild`".to_owned()),
             Self::Incomplete { .. } => Some("the table was left as it was; the next run tries again".to_owned()),
-            Self::Replay { .. } => Some("raw bytes older than `retention.raw_days` are gone; `hambar run` fetches them again".to_owned()),
+            Self::Again { failure, .. } => failure.hint.clone(),
+            Self::Gone { .. } => Some("manifests are never removed by Hambar: restore `raw/runs/` from where it was copied or cleaned".to_owned()),
             Self::NoProof { .. }
+            | Self::Replay { .. }
             | Self::Delivery { .. }
             | Self::Drifting { .. }
             | Self::Rows { .. }

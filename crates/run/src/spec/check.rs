@@ -17,6 +17,7 @@ use super::shape::check_shape;
 use super::tree::{Node, NodeValue};
 use super::{OriginSpec, Retention, Schedule, ScheduleSpec, WriteSpec, json_schema, schedule};
 use crate::pipeline::Pipeline;
+use crate::retention::RETENTION_DAYS_MIN;
 
 /// The version of the spec that this program reads.
 const VERSION: i64 = 1;
@@ -130,6 +131,7 @@ impl Sections {
         if let Some(origin) = &self.origin {
             check_origin(origin, root, problems);
         }
+        check_retention(&self.retention, root, problems);
         if let Some(contact) = &self.contact
             && !is_contact(contact)
         {
@@ -189,6 +191,25 @@ impl Sections {
             retention: self.retention,
             contact: self.contact,
         })
+    }
+}
+
+fn check_retention(retention: &Retention, root: &Node, problems: &mut Problems<'_>) {
+    for (key, days) in [
+        ("version_days", retention.version_days),
+        ("history_days", retention.history_days),
+        ("raw_days", retention.raw_days),
+    ] {
+        if let Some(days) = days.filter(|days| *days < RETENTION_DAYS_MIN) {
+            let what = format!(
+                "`{key}` of {days} is too short: readers may hold what is removed for {RETENTION_DAYS_MIN} days"
+            );
+            problems.add(
+                &root.span_at(&format!("retention.{key}")),
+                what,
+                Some(format!("at least {RETENTION_DAYS_MIN}")),
+            );
+        }
     }
 }
 

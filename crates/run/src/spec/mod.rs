@@ -145,12 +145,18 @@ fn utc() -> String {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Retention {
-    /// Days for which superseded rows are kept; for ever when absent.
+    /// Days for which replaced versions stay readable, at least 7; what `hambar vacuum` is told when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version_days: Option<u32>,
+    /// Days for which superseded rows are kept, at least 7; for ever when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history_days: Option<u32>,
-    /// Days for which raw bytes are kept; for ever when absent. Without raw bytes a table cannot be rebuilt.
+    /// Days for which raw bytes are kept, at least 7; for ever when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raw_days: Option<u32>,
+    /// Says that `hambar rebuild` need not work any more. Without it nothing goes that a rebuild needs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_break_rebuild: bool,
 }
 
 /// The section `[origin]`.
