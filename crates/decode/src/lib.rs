@@ -16,11 +16,13 @@ pub mod worker;
 mod archive;
 mod compress;
 mod decode;
+mod dictionary;
 mod error;
 mod input;
 mod open;
 mod pump;
 mod record;
+mod text_column;
 
 pub use conform::{Conformer, table_columns};
 pub use decode::{decode, serve};

@@ -302,7 +302,7 @@ impl CellReader<'_, '_> {
         if self.rule.nulls.is_empty() {
             return Cell::Text(text);
         }
-        let trimmed = text.trim();
+        let trimmed = trimmed(text);
         if self.rule.is_null(trimmed) {
             self.status.push(Some(trimmed));
             return Cell::Missing;
@@ -329,7 +329,7 @@ impl CellReader<'_, '_> {
                 append(None);
                 continue;
             };
-            let trimmed = text.trim();
+            let trimmed = trimmed(text);
             let mut value = parse(trimmed);
             let mut flag = None;
             if value.is_none()
@@ -390,6 +390,13 @@ fn boolean(text: &str, format: Option<&str>) -> Option<bool> {
         "false" | "f" | "no" | "n" | "0" => Some(false),
         _ => None,
     }
+}
+
+/// Cuts white space off both ends. Most texts have none, and that shows in two bytes.
+fn trimmed(text: &str) -> &str {
+    let is_black = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_graphic());
+    let bytes = text.as_bytes();
+    if is_black(bytes.first()) && is_black(bytes.last()) { text } else { text.trim() }
 }
 
 fn has_empty(source: &StringArray) -> bool {

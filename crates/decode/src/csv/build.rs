@@ -1,125 +1,110 @@
-//! Turns the cells of a piece into Arrow text columns, one column after the other.
+//! Turns the cells of a piece into Arrow text columns, block by block and one column after the other.
 
-use std::sync::Arc;
-
-use arrow::array::{ArrayRef, Int32Array};
-use arrow::buffer::NullBuffer;
+use arrow::array::{ArrayRef, NullBufferBuilder};
 use arrow::error::ArrowError;
 
+use crate::csv::block::Split;
 use crate::csv::cell::Span;
 use crate::csv::dialect::Dialect;
-use crate::csv::dictionary::{Dictionary, strings};
-
-/// A column is a dictionary while it has at most one distinct value in so many rows.
-const ROWS_PER_VALUE_MIN: usize = 4;
-/// Rows between two looks at the number of distinct values; a power of two.
-const LOOK_ROWS: usize = 1024;
-/// Batches after which a column that was no dictionary is tried again.
-const RETRY_BATCHES: u8 = 8;
+use crate::text_column::{STEP_BYTES, TextColumn};
 
 /// Builds the columns of one batch after the other.
 #[derive(Debug)]
 pub(crate) struct Builder {
-    dictionary: Dictionary,
+    columns: Vec<TextColumn>,
     scratch: Vec<u8>,
-    /// For each column, the batches for which no dictionary is tried.
-    plain: Vec<u8>,
-    /// For each column, the bytes that the last plain batch needed.
-    sizes: Vec<usize>,
+    rows: usize,
+    nulls: Option<Vec<NullBufferBuilder>>,
 }
 
 impl Builder {
     /// Makes a builder for so many columns.
     pub(crate) fn new(columns: usize) -> Self {
-        Self {
-            dictionary: Dictionary::default(),
-            scratch: Vec::new(),
-            plain: vec![0; columns],
-            sizes: vec![0; columns],
-        }
+        let columns = std::iter::repeat_with(TextColumn::default).take(columns).collect();
+        Self { columns, scratch: Vec::new(), rows: 0, nulls: None }
     }
 
-    /// Builds the arrays. `spans` holds the cells row by row; `absent` says that some are absent.
-    pub(crate) fn columns(
-        &mut self,
-        text: &[u8],
-        spans: &[Span],
-        absent: bool,
-        dialect: &Dialect,
-    ) -> Result<Vec<ArrayRef>, ArrowError> {
-        let columns = self.plain.len();
-        let rows = spans.len() / columns.max(1);
-        let mut arrays = Vec::with_capacity(columns);
-        for column in 0..columns {
-            let cells = Cells { text, spans, column, columns, rows, dialect };
-            let nulls = absent.then(|| cells.nulls()).flatten();
-            let array = match self.try_dictionary(&cells, nulls.as_ref())? {
-                Some(array) => array,
-                None => self.plain(&cells, nulls)?,
+    /// Returns the rows that were added since the last batch.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Begins a batch; rows of one that was not finished are forgotten.
+    pub(crate) fn begin(&mut self) {
+        self.rows = 0;
+        self.nulls = None;
+        self.columns.iter_mut().for_each(TextColumn::begin);
+    }
+
+    /// Adds the rows of a block.
+    pub(crate) fn add(&mut self, text: &[u8], split: &Split, dialect: &Dialect) {
+        let rows = split.rows.len();
+        if rows == 0 {
+            return;
+        }
+        let width = self.columns.len();
+        if split.absent || self.nulls.is_some() {
+            self.add_nulls(split);
+        }
+        for (index, column) in self.columns.iter_mut().enumerate() {
+            let spans = split.spans.get(index..).unwrap_or_default().iter().step_by(width).copied();
+            add_cells(column, text, spans, dialect, &mut self.scratch);
+            column.look();
+        }
+        self.rows += rows;
+    }
+
+    fn add_nulls(&mut self, split: &Split) {
+        let (width, before) = (self.columns.len(), self.rows);
+        let nulls = self.nulls.get_or_insert_with(|| {
+            let all_valid = || {
+                let mut nulls = NullBufferBuilder::new(before);
+                nulls.append_n_non_nulls(before);
+                nulls
             };
-            arrays.push(array);
+            std::iter::repeat_with(all_valid).take(width).collect()
+        });
+        for (index, nulls) in nulls.iter_mut().enumerate() {
+            let spans = split.spans.iter().skip(index).step_by(width);
+            spans.for_each(|span| nulls.append(!span.is_absent()));
         }
-        Ok(arrays)
     }
 
-    fn try_dictionary(&mut self, cells: &Cells, nulls: Option<&NullBuffer>) -> Result<Option<ArrayRef>, ArrowError> {
-        let Some(pause) = self.plain.get_mut(cells.column) else {
-            return Ok(None);
-        };
-        if *pause > 0 {
-            *pause -= 1;
-            return Ok(None);
-        }
-        self.dictionary.clear();
-        let mut keys = Vec::with_capacity(cells.rows);
-        for span in cells.spans() {
-            keys.push(self.dictionary.id(span.value(cells.text, cells.dialect, &mut self.scratch)));
-            if keys.len() % LOOK_ROWS == 0 && self.dictionary.len() * ROWS_PER_VALUE_MIN > keys.len() {
-                *pause = RETRY_BATCHES;
-                return Ok(None);
+    /// Ends the batch and returns its columns.
+    pub(crate) fn finish(&mut self) -> Result<Vec<ArrayRef>, ArrowError> {
+        let mut nulls = self.nulls.take().unwrap_or_default().into_iter();
+        let columns =
+            self.columns.iter_mut().map(|column| column.finish(nulls.next().and_then(|mut nulls| nulls.finish())));
+        columns.collect()
+    }
+}
+
+fn add_cells(
+    column: &mut TextColumn,
+    text: &[u8],
+    spans: impl Iterator<Item = Span>,
+    dialect: &Dialect,
+    scratch: &mut Vec<u8>,
+) {
+    if !column.is_plain() {
+        for span in spans {
+            if span.is_repeated() {
+                column.push_again();
+            } else if span.is_absent() {
+                column.push_null();
+            } else {
+                column.push(span.value(text, dialect, scratch));
             }
         }
-        if self.dictionary.len() * ROWS_PER_VALUE_MIN > keys.len() {
-            return Ok(None);
-        }
-        let keys = Int32Array::try_new(keys.into(), nulls.cloned())?;
-        self.dictionary.array(keys).map(Some)
+        return;
     }
-
-    fn plain(&mut self, cells: &Cells, nulls: Option<NullBuffer>) -> Result<ArrayRef, ArrowError> {
-        let size = self.sizes.get(cells.column).copied().unwrap_or_default();
-        let mut values = Vec::with_capacity(size + size / 8);
-        let mut offsets = Vec::with_capacity(cells.rows + 1);
-        offsets.push(0);
-        for span in cells.spans() {
-            values.extend_from_slice(span.value(cells.text, cells.dialect, &mut self.scratch));
-            offsets.push(values.len() as i32);
+    for span in spans {
+        let cell = span.value(text, dialect, scratch);
+        let step = text.get(span.start()..).and_then(|rest| rest.first_chunk::<STEP_BYTES>());
+        match step {
+            // The cell is what stands in the text.
+            Some(step) if cell.len() == span.raw_len() && !span.is_escaped() => column.push_short(cell, step),
+            _ => column.push(cell),
         }
-        if let Some(size) = self.sizes.get_mut(cells.column) {
-            *size = values.len();
-        }
-        Ok(Arc::new(strings(values, offsets, nulls)?))
-    }
-}
-
-/// The cells of one column.
-struct Cells<'a> {
-    text: &'a [u8],
-    spans: &'a [Span],
-    column: usize,
-    columns: usize,
-    rows: usize,
-    dialect: &'a Dialect,
-}
-
-impl<'a> Cells<'a> {
-    fn spans(&self) -> impl Iterator<Item = Span> + use<'a> {
-        self.spans.get(self.column..).unwrap_or_default().iter().step_by(self.columns.max(1)).copied()
-    }
-
-    fn nulls(&self) -> Option<NullBuffer> {
-        let valid: Vec<bool> = self.spans().map(|span| !span.is_absent()).collect();
-        let nulls = NullBuffer::from(valid);
-        (nulls.null_count() > 0).then_some(nulls)
     }
 }

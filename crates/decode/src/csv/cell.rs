@@ -4,12 +4,18 @@ use crate::csv::dialect::Dialect;
 
 /// Marks a cell that holds doubled quotes or escapes.
 const ESCAPED: u32 = 1 << 31;
+/// Marks a cell in quotes.
+const QUOTED: u32 = 1 << 30;
+/// Marks a cell with the same bytes as the cell above it.
+const REPEATED: u32 = 1 << 29;
+/// The bits of the length itself.
+const LENGTH: u32 = REPEATED - 1;
 
-/// A cell's place in a window of text; windows are far smaller than 2 GiB.
+/// A cell's place in a window of text; windows are far smaller than 512 MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
     start: u32,
-    /// Length in bytes, and [`ESCAPED`].
+    /// Length in bytes, and the marks.
     length: u32,
 }
 
@@ -26,10 +32,43 @@ impl Span {
     /// Makes the span of the inside of quotes.
     pub(crate) fn quoted(start: usize, end: usize, escaped: bool) -> Self {
         let mut span = Self::new(start, end);
-        if escaped {
-            span.length |= ESCAPED;
-        }
+        span.length |= if escaped { QUOTED | ESCAPED } else { QUOTED };
         span
+    }
+
+    /// Makes the span of the same cell `bytes` further on, in the record below.
+    #[inline]
+    pub(crate) fn repeated(self, bytes: usize) -> Self {
+        Self { start: self.start + bytes as u32, length: self.length | REPEATED }
+    }
+
+    /// Says whether the cell above has the same bytes.
+    #[inline]
+    pub(crate) fn is_repeated(self) -> bool {
+        self.length & REPEATED != 0
+    }
+
+    /// Forgets what the cell above has.
+    pub(crate) fn alone(self) -> Self {
+        if self.is_absent() { self } else { Self { length: self.length & !REPEATED, ..self } }
+    }
+
+    /// Returns the position of the first byte between the delimiters or quotes.
+    #[inline]
+    pub(crate) fn start(self) -> usize {
+        self.start as usize
+    }
+
+    /// Says whether the cell must be rewritten to say what it means.
+    #[inline]
+    pub(crate) fn is_escaped(self) -> bool {
+        self.length & ESCAPED != 0
+    }
+
+    /// Returns the position behind the cell and its closing quote; an absent cell has none.
+    #[inline]
+    pub(crate) fn end(self) -> usize {
+        self.start as usize + (self.length & LENGTH) as usize + usize::from(self.length & QUOTED != 0)
     }
 
     /// Says whether the record has no such cell.
@@ -42,19 +81,19 @@ impl Span {
     #[inline]
     pub(crate) fn raw(self, text: &[u8]) -> &[u8] {
         let start = self.start as usize;
-        text.get(start..start + (self.length & !ESCAPED) as usize).unwrap_or_default()
+        text.get(start..start + (self.length & LENGTH) as usize).unwrap_or_default()
     }
 
     /// Returns the number of bytes as received.
     pub(crate) fn raw_len(self) -> usize {
-        (self.length & !ESCAPED) as usize
+        (self.length & LENGTH) as usize
     }
 
     /// Returns what the cell says; `scratch` is used when the cell must be rewritten.
     #[inline]
     pub(crate) fn value<'a>(self, text: &'a [u8], dialect: &Dialect, scratch: &'a mut Vec<u8>) -> &'a [u8] {
         let mut bytes = self.raw(text);
-        if self.length & ESCAPED != 0 {
+        if self.is_escaped() {
             unescape(bytes, dialect, scratch);
             bytes = scratch;
         }

@@ -3,16 +3,22 @@
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
-use hambar_core::limits::{CELL_BYTES_MAX, COLUMNS_MAX, REJECT_RAW_BYTES_MAX, ROW_BYTES_MAX};
+use hambar_core::limits::{BATCH_BYTES, BATCH_ROWS, CELL_BYTES_MAX, COLUMNS_MAX, REJECT_RAW_BYTES_MAX, ROW_BYTES_MAX};
 
+use crate::csv::block::{Breach, Broken, Extent, Shape, Split};
 use crate::csv::build::Builder;
 use crate::csv::cell::Span;
 use crate::csv::dialect::Dialect;
-use crate::csv::split::{Breach, Broken, Extent, Record, Shape, Skip, Split, Splitter, Stop, line_after};
+use crate::csv::split::{BLOCK_ROWS, Record, Skip, Splitter, Stop, line_after};
 use crate::csv::window::{Feed, Window};
 use crate::encoding::Charset;
 use crate::error::DecodeError;
 use crate::spec::Ragged;
+
+/// Cells of one piece, so that short records padded to many columns stay bounded.
+const PIECE_CELLS_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of text in memory, unless a record is larger.
+const WINDOW_BYTES: usize = 256 * 1024;
 
 /// What is the same for the whole file.
 #[derive(Debug)]
@@ -57,6 +63,8 @@ pub(crate) struct Cursor {
     layout: Arc<Layout>,
     builder: Builder,
     split: Split,
+    /// Bytes of text at which a piece ends.
+    piece_bytes: usize,
     /// Position of the next record in the window.
     at: usize,
     /// Offset up to which pieces were delivered.
@@ -79,12 +87,13 @@ enum Verdict {
 
 impl Cursor {
     /// Starts with nothing in memory.
-    pub(crate) fn new(feed: Feed, layout: Arc<Layout>, window_bytes: usize, charset: Charset) -> Self {
-        let mut window = Window::new(window_bytes);
+    pub(crate) fn new(feed: Feed, layout: Arc<Layout>, piece_bytes: usize, charset: Charset) -> Self {
+        let mut window = Window::new(piece_bytes.min(WINDOW_BYTES));
         window.replace(0, &[], charset);
         let builder = Builder::new(layout.names.len());
         let split = Split::default();
-        Self { feed, window, layout, builder, split, at: 0, delivered: 0, multibyte: false, records: 0 }
+        let piece_bytes = piece_bytes.min(BATCH_BYTES);
+        Self { feed, window, layout, builder, split, piece_bytes, at: 0, delivered: 0, multibyte: false, records: 0 }
     }
 
     /// Sets the columns, which are known once the header is read.
@@ -239,22 +248,35 @@ impl Cursor {
     pub(crate) fn next_piece(&mut self, stop: u64) -> Result<Option<Piece>, DecodeError> {
         let layout = Arc::clone(&self.layout);
         let shape = Shape { columns: layout.names.len(), empty_last: layout.empty_last, ragged: layout.dialect.ragged };
+        let mut piece = self.begin_piece();
+        let mut bytes = 0;
         loop {
-            let stop_at = self.window.position(stop);
-            let from = self.at;
+            let cells = self.builder.rows() * shape.columns;
+            if piece.footer || bytes >= self.piece_bytes || piece.records >= BATCH_ROWS || cells >= PIECE_CELLS_MAX {
+                return self.end_piece(piece).map(Some);
+            }
+            let records_max = BLOCK_ROWS.min(BATCH_ROWS - piece.records);
+            let (from, stop_at) = (self.at, self.window.position(stop));
             let mut splitter = Splitter::new(self.window.text(), from, self.window.is_last(), &layout.dialect);
-            let stopped = splitter.piece(from, stop_at, shape, &mut self.split);
-            let end = self.split.end;
+            let stopped = splitter.block(from, stop_at, records_max, shape, &mut self.split);
             if self.split.records() > 0 || self.split.footer {
-                match self.check(from, end)? {
+                match self.check(from, self.split.end)? {
                     Verdict::Text => {}
-                    Verdict::ReadAgain => continue,
+                    // What was read so far is in the other encoding.
+                    Verdict::ReadAgain if piece.records > 0 => return self.end_piece(piece).map(Some),
+                    Verdict::ReadAgain => {
+                        piece.charset = self.window.charset();
+                        continue;
+                    }
                     Verdict::Broken => self.set_broken_aside(),
                 }
-                return self.piece(from).map(Some);
+                bytes += self.split.end - from;
+                self.take_block(&mut piece, from);
+                continue;
             }
-            self.at = end;
+            self.at = self.split.end;
             match stopped {
+                Stop::Done if piece.records > 0 => return self.end_piece(piece).map(Some),
                 Stop::Done => {
                     self.delivered = self.offset();
                     return Ok(None);
@@ -268,34 +290,53 @@ impl Cursor {
         }
     }
 
-    fn piece(&mut self, from: usize) -> Result<Piece, DecodeError> {
-        let layout = Arc::clone(&self.layout);
-        let text = self.window.text();
-        let built = self.builder.columns(text, &self.split.spans, self.split.absent, &layout.dialect);
-        let columns = built.map_err(|error| self.format("the text", &error.to_string()))?;
-        let faults = self.split.broken.iter().map(|broken| self.fault(broken)).collect();
-        let end = self.split.end;
-        let multibyte = self.window.charset() == Charset::Guess && !text.get(from..end).unwrap_or_default().is_ascii();
-        self.multibyte |= multibyte;
-        self.at = end;
-        let piece = Piece {
+    fn begin_piece(&mut self) -> Piece {
+        self.builder.begin();
+        Piece {
             start: self.delivered,
-            end: self.offset(),
-            records: self.split.records(),
-            rows: self.split.rows.len(),
-            columns,
-            faults,
-            multibyte,
+            end: self.delivered,
+            records: 0,
+            rows: 0,
+            columns: Vec::new(),
+            faults: Vec::new(),
+            multibyte: false,
             charset: self.window.charset(),
-            footer: self.split.footer,
-        };
+            footer: false,
+        }
+    }
+
+    /// Adds the block that was split last, which is text, to the piece.
+    fn take_block(&mut self, piece: &mut Piece, from: usize) {
+        let layout = Arc::clone(&self.layout);
+        let end = self.split.end;
+        let is_plain = self.window.is_plain(from, end);
+        let text = self.window.text();
+        if self.window.charset() == Charset::Guess && !is_plain {
+            piece.multibyte |= !text.get(from..end).unwrap_or_default().is_ascii();
+        }
+        self.builder.add(text, &self.split, &layout.dialect);
+        let faults = self.split.broken.iter().map(|broken| self.fault(broken, piece.records));
+        piece.faults.extend(faults);
+        piece.records += self.split.records();
+        piece.footer = self.split.footer;
+        self.records += self.split.records() as u64;
+        self.multibyte |= piece.multibyte;
+        self.at = end;
+    }
+
+    fn end_piece(&mut self, mut piece: Piece) -> Result<Piece, DecodeError> {
+        piece.rows = self.builder.rows();
+        piece.columns = self.builder.finish().map_err(|error| self.format("the text", &error.to_string()))?;
+        piece.end = self.offset();
         self.delivered = piece.end;
-        self.records += piece.records as u64;
         Ok(piece)
     }
 
     /// Says whether the bytes are text. A guess of UTF-8 is given up here.
     fn check(&mut self, from: usize, end: usize) -> Result<Verdict, DecodeError> {
+        if self.window.is_plain(from, end) {
+            return Ok(Verdict::Text);
+        }
         if !self.window.is_utf8(from, end) {
             if self.window.charset() != Charset::Guess {
                 return Ok(Verdict::Broken);
@@ -348,7 +389,7 @@ impl Cursor {
                 Some(breach) => kept.broken.push(Broken { index, breach, extent: *extent }),
                 None => {
                     kept.rows.push(*extent);
-                    kept.spans.extend_from_slice(spans);
+                    kept.spans.extend(spans.iter().map(|span| span.alone()));
                 }
             }
             index += 1;
@@ -367,14 +408,14 @@ impl Cursor {
         memchr::memchr(0, bytes).map(|_| Breach::Nul)
     }
 
-    fn fault(&self, broken: &Broken) -> (u32, String, String) {
+    fn fault(&self, broken: &Broken, before: usize) -> (u32, String, String) {
         let bytes = broken.extent.bytes(self.window.text());
         let cut = bytes.get(..REJECT_RAW_BYTES_MAX.min(bytes.len())).unwrap_or_default();
         let mut raw = String::from_utf8_lossy(cut).into_owned();
         if cut.len() < bytes.len() && raw.ends_with(char::REPLACEMENT_CHARACTER) {
             raw.pop();
         }
-        (broken.index, self.reason(broken.breach), raw)
+        (before as u32 + broken.index, self.reason(broken.breach), raw)
     }
 
     fn reason(&self, breach: Breach) -> String {

@@ -4,11 +4,11 @@
 //! names are the conform step's business. What counts as a record is in `split`, several threads are in `parallel`.
 //! At least one batch is delivered, so that the columns are known even of a file without records.
 
+mod block;
 mod build;
 mod cell;
 mod cursor;
 mod dialect;
-mod dictionary;
 mod footer;
 pub(crate) mod header;
 mod marks;
@@ -46,8 +46,7 @@ pub(crate) use sample::{Record, Sample};
 
 /// Bytes held back while a footer is waited for.
 pub const FOOTER_BYTES_MAX: usize = 64 * MIB as usize;
-/// Bytes of a file that one thread reads at a time, and of a stream in memory. A piece should stay in a core's cache
-/// between being split and being built.
+/// Bytes of text that become one batch, and of a file that one thread reads at a time.
 pub const CHUNK_BYTES: usize = 2 * MIB as usize;
 
 /// Bytes read at least, to find the encoding and the header.

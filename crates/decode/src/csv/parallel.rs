@@ -18,8 +18,6 @@ use crate::error::DecodeError;
 
 /// Pieces that one thread may be ahead.
 const QUEUE_PIECES: usize = 2;
-/// Bytes read behind a chunk to finish its last record.
-const TAIL_BYTES: usize = 64 * 1024;
 
 /// How a file is divided.
 #[derive(Debug, Clone, Copy)]
@@ -94,9 +92,9 @@ impl Parallel {
         let mut threads = Vec::new();
         for index in 0..plan.threads {
             let (sender, receiver) = sync_channel(QUEUE_PIECES);
-            let window_bytes = plan.chunk_bytes as usize + TAIL_BYTES.min(plan.chunk_bytes as usize);
+            let piece_bytes = plan.chunk_bytes as usize;
             let feed = Feed::File(Arc::clone(file), 0);
-            let mut cursor = Cursor::new(feed, Arc::clone(layout), window_bytes, plan.charset);
+            let mut cursor = Cursor::new(feed, Arc::clone(layout), piece_bytes, plan.charset);
             // A thread does not know what was met before its chunk, so it may not decide about the encoding.
             cursor.set_multibyte(true, 0);
             let worker = Worker { cursor, plan, sender, legacy: Arc::clone(&legacy) };

@@ -5,111 +5,27 @@
 //! next line. Whatever the window of text, the outcome is the same: where the window ends too early to decide, the
 //! answer is [`Stop::NeedMore`].
 
-use hambar_core::limits::{BATCH_BYTES, BATCH_ROWS, CELL_BYTES_MAX, ROW_BYTES_MAX};
+use hambar_core::limits::{CELL_BYTES_MAX, ROW_BYTES_MAX};
 
+use crate::csv::block::{Breach, Broken, Extent, Shape, Split};
 use crate::csv::cell::{Span, trimmed};
 use crate::csv::dialect::Dialect;
 use crate::csv::marks::{Marks, Needles};
 use crate::spec::Ragged;
 
-/// Cells of one piece, so that short records padded to many columns stay bounded.
-const PIECE_CELLS_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of text of one block: it should stay in a core's cache from being read to being copied into columns.
+const BLOCK_BYTES: usize = 128 * 1024;
+/// Records of one block, so that their cells stay in the cache too.
+pub(crate) const BLOCK_ROWS: usize = 2 * 1024;
+/// Cells of one block, so that short records padded to many columns stay bounded.
+const BLOCK_CELLS: usize = 64 * 1024;
 /// With so many bytes after a record's start, its end or its breach is certain.
 const DECIDED_BYTES: usize = ROW_BYTES_MAX + CELL_BYTES_MAX + 64;
-
-/// What a record must look like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Shape {
-    /// Cells of a record.
-    pub(crate) columns: usize,
-    /// The header ends with a delimiter: one more cell is allowed if it is empty.
-    pub(crate) empty_last: bool,
-    /// What to do otherwise.
-    pub(crate) ragged: Ragged,
-}
-
-/// Bytes of the window that belong to a record, without its line end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Extent {
-    pub(crate) start: u32,
-    pub(crate) end: u32,
-}
-
-impl Extent {
-    fn new(start: usize, end: usize) -> Self {
-        Self { start: start as u32, end: end as u32 }
-    }
-
-    /// Returns the record as received.
-    pub(crate) fn bytes(self, text: &[u8]) -> &[u8] {
-        text.get(self.start as usize..self.end as usize).unwrap_or_default()
-    }
-}
-
-/// Why a record did not become a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Breach {
-    /// It has more or fewer cells than the header.
-    Cells { found: usize },
-    /// There is text between a closing quote and the next delimiter.
-    AfterQuote { cell: usize },
-    /// A quote is not closed within `CELL_BYTES_MAX` or before the end; the window position where it opened.
-    Unclosed { cell: usize, at: usize },
-    /// A cell is larger than `CELL_BYTES_MAX`.
-    CellBytes { cell: usize, bytes: usize },
-    /// It contains the byte 0.
-    Nul,
-    /// It contains bytes that are not in the encoding.
-    Encoding,
-}
-
-/// A record that broke a rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Broken {
-    /// Its number, counted from 0 in the piece.
-    pub(crate) index: u32,
-    pub(crate) breach: Breach,
-    pub(crate) extent: Extent,
-}
-
-/// A run of consecutive records.
-#[derive(Debug, Default)]
-pub(crate) struct Split {
-    /// The cells, row by row.
-    pub(crate) spans: Vec<Span>,
-    /// The rows' extents.
-    pub(crate) rows: Vec<Extent>,
-    /// Records that are no rows, in order.
-    pub(crate) broken: Vec<Broken>,
-    /// Position after the last record's line end.
-    pub(crate) end: usize,
-    /// Some cells are absent.
-    pub(crate) absent: bool,
-    /// The footer was met: no record follows.
-    pub(crate) footer: bool,
-}
-
-impl Split {
-    /// Empties it and sets where it begins.
-    fn restart(&mut self, from: usize) {
-        self.spans.clear();
-        self.rows.clear();
-        self.broken.clear();
-        self.end = from;
-        self.absent = false;
-        self.footer = false;
-    }
-
-    /// Returns the number of records, broken ones included.
-    pub(crate) fn records(&self) -> usize {
-        self.rows.len() + self.broken.len()
-    }
-}
 
 /// Why splitting stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// The piece is full, or the stop position, the footer or the end of the input is reached.
+    /// The block is full, or the stop position, the footer or the end of the input is reached.
     Done,
     /// The record at `Split::end` goes on after the window.
     NeedMore,
@@ -144,6 +60,8 @@ pub(crate) struct Splitter<'a> {
     delimiter: u8,
     /// The delimiter is one byte.
     is_single: bool,
+    /// Cells may be taken over from the row above: no record is a comment, and cells end at the same byte everywhere.
+    may_repeat: bool,
 }
 
 impl<'a> Splitter<'a> {
@@ -152,32 +70,45 @@ impl<'a> Splitter<'a> {
         let delimiter = dialect.delimiter.first().copied().unwrap_or(b',');
         let needles = Needles([delimiter, dialect.quote.unwrap_or(b'\n'), b'\n', b'\r']);
         let is_single = dialect.delimiter.len() == 1;
-        Self { text, last, dialect, marks: Marks::new(text, from, needles), delimiter, is_single }
+        let may_repeat = is_single && dialect.comment.is_none();
+        Self { text, last, dialect, marks: Marks::new(text, from, needles), delimiter, is_single, may_repeat }
     }
 
-    /// Reads records that start before `stop` until a piece is full.
-    pub(crate) fn piece(&mut self, from: usize, stop: usize, shape: Shape, out: &mut Split) -> Stop {
+    /// Reads at most `records_max` records that start before `stop`, until a block is full.
+    pub(crate) fn block(
+        &mut self,
+        from: usize,
+        stop: usize,
+        records_max: usize,
+        shape: Shape,
+        out: &mut Split,
+    ) -> Stop {
         out.restart(from);
         loop {
-            let full = out.records() >= BATCH_ROWS
-                || out.spans.len() >= PIECE_CELLS_MAX
-                || out.end - from >= BATCH_BYTES
+            let full = out.records() >= records_max
+                || out.spans.len() >= BLOCK_CELLS
+                || out.end - from >= BLOCK_BYTES
                 || out.footer;
             if full || out.end >= stop {
                 return Stop::Done;
             }
-            match self.skip_blank(out.end) {
-                Skip::Record => {}
-                Skip::To(next) => {
-                    out.end = next;
-                    self.marks.seek(next);
-                    continue;
-                }
-                Skip::End => return Stop::Done,
-                Skip::NeedMore => return self.undecided(out.end),
-            }
             let kept = out.spans.len();
-            let Some(record) = self.record(out.end, shape.columns, &mut out.spans) else {
+            let (cells, cell_start) = self.repeat_cells(out.end, shape.columns, out);
+            if cells > 0 {
+                self.marks.seek(cell_start);
+            } else {
+                match self.skip_blank(out.end) {
+                    Skip::Record => {}
+                    Skip::To(next) => {
+                        out.end = next;
+                        self.marks.seek(next);
+                        continue;
+                    }
+                    Skip::End => return Stop::Done,
+                    Skip::NeedMore => return self.undecided(out.end),
+                }
+            }
+            let Some(record) = self.record_from(cell_start, cells, shape.columns, &mut out.spans) else {
                 out.spans.truncate(kept);
                 return self.undecided(out.end);
             };
@@ -189,12 +120,47 @@ impl<'a> Splitter<'a> {
         }
     }
 
+    /// Appends the cells at the start of a record that have the same bytes as those of the row above, and returns
+    /// their number and the start of the cell after them. Tables are mostly written in groups: comparing is cheaper
+    /// than searching, and what repeats need not be looked up again.
+    #[inline]
+    fn repeat_cells(&self, start: usize, columns: usize, out: &mut Split) -> (usize, usize) {
+        let above = out.rows.last().filter(|_| self.may_repeat).map(|row| row.start as usize);
+        let (Some(above), Some(first)) = (above, out.spans.len().checked_sub(columns)) else {
+            return (0, start);
+        };
+        let lines = (self.text.get(above..start), self.text.get(start..));
+        let alike = above + common_bytes(lines.0.unwrap_or_default(), lines.1.unwrap_or_default());
+        let (mut cells, mut next) = (0, start);
+        // The last cell is read in any case: it decides where the record ends.
+        while cells + 1 < columns
+            && let Some(span) = out.spans.get(first + cells).copied()
+            && span.end() < alike
+            && self.text.get(span.end()).copied() == Some(self.delimiter)
+        {
+            out.spans.push(span.repeated(start - above));
+            cells += 1;
+            next = start + span.end() + 1 - above;
+        }
+        (cells, next)
+    }
+
     /// Reads one record from `start` and appends at most `keep` of its cells, or returns `None` if the window ends
     /// too early.
     pub(crate) fn record(&mut self, start: usize, keep: usize, spans: &mut Vec<Span>) -> Option<Record> {
-        let mut cells = 0;
+        self.record_from(start, 0, keep, spans)
+    }
+
+    /// As [`Splitter::record`], where `cells` cells in front of `cell_start` are known already.
+    #[inline]
+    fn record_from(
+        &mut self,
+        mut cell_start: usize,
+        mut cells: usize,
+        keep: usize,
+        spans: &mut Vec<Span>,
+    ) -> Option<Record> {
         let mut surplus = false;
-        let mut cell_start = start;
         loop {
             let at = self.marks.next();
             let byte = self.text.get(at).copied();
@@ -424,6 +390,21 @@ enum Quoted {
     Broken { after: usize },
     /// No closing quote.
     Unclosed,
+}
+
+/// Returns how many bytes at the start are the same, at least as far as whole steps of sixteen go.
+#[inline]
+fn common_bytes(left: &[u8], right: &[u8]) -> usize {
+    let steps = left.as_chunks::<16>().0.iter().zip(right.as_chunks::<16>().0);
+    let mut alike = 0;
+    for (left, right) in steps {
+        let differing = u128::from_le_bytes(*left) ^ u128::from_le_bytes(*right);
+        if differing != 0 {
+            return alike + (differing.trailing_zeros() / 8) as usize;
+        }
+        alike += 16;
+    }
+    alike
 }
 
 fn large_cell(spans: &[Span]) -> Option<Breach> {

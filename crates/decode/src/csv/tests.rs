@@ -178,8 +178,33 @@ fn check_all_ways(text: &str, spec: &FormatSpec, chunk: usize, step: usize) {
 }
 
 fn texts() -> impl Strategy<Value = String> {
-    let parts =
-        ["a", "bc", ",", ",", ",", "\"", "\"", "\n", "\n", "\r\n", "\r", " ", "é", "#", "\\", "|", "||", "x,y,z\n"];
+    let repeated = "a cell that repeats,";
+    let parts = [
+        "a",
+        "bc",
+        ",",
+        ",",
+        ",",
+        "\"",
+        "\"",
+        "\n",
+        "\n",
+        "\r\n",
+        "\r",
+        " ",
+        "é",
+        "#",
+        "\\",
+        "|",
+        "||",
+        "x,y,z\n",
+        repeated,
+        "a cell that repeats,1,2\n",
+        "a cell that repeats,1,3\n",
+        "\"a cell, that repeats\",\"\"\"x\"\"\",1\n",
+        "\"a cell, that repeats\",\"\"\"x\"\"\",22\n",
+        "a cell that repeats||1||2\n",
+    ];
     prop::collection::vec(prop::sample::select(parts.to_vec()), 0..120).prop_map(|parts| parts.concat())
 }
 
@@ -212,6 +237,7 @@ fn cases_that_once_were_hard() {
         "\"a\" x,b,c\n1,2,3\n",
         " \"a,b\" ,c,d\n",
         ",,\n",
+        "a cell that repeats,\"b\",c\na cell that repeats,\"b\",d\na cell that repeats,\"b\"\na cell that repeats,\"b\"\n",
     ] {
         for chunk in 1..30 {
             check_all_ways(text, &spec(serde_json::json!({})), chunk, 1);

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -62,6 +63,8 @@ pub(crate) struct Window {
     charset: Charset,
     /// The text is known to be UTF-8 up to here.
     valid_to: usize,
+    /// Here the text is known to be ASCII without NUL.
+    plain: Range<usize>,
     /// Positions of U+FFFD that stand for bytes which are not in the encoding.
     poison: Vec<usize>,
     /// The end of the input is in the window.
@@ -79,6 +82,7 @@ impl Window {
             start: 0,
             charset: Charset::Guess,
             valid_to: 0,
+            plain: 0..0,
             poison: Vec::new(),
             last: false,
             raw: Vec::new(),
@@ -105,6 +109,7 @@ impl Window {
         self.filled = 0;
         self.start = offset;
         self.valid_to = 0;
+        self.plain = 0..0;
         self.poison.clear();
         self.last = false;
     }
@@ -131,6 +136,7 @@ impl Window {
         self.buffer.copy_within(to.min(self.filled)..self.filled, 0);
         self.filled -= to.min(self.filled);
         self.valid_to = self.valid_to.saturating_sub(to);
+        self.plain = self.plain.start.saturating_sub(to)..self.plain.end.saturating_sub(to);
         self.poison.retain(|at| *at >= to);
         self.poison.iter_mut().for_each(|at| *at -= to);
         if self.filled * 4 > self.capacity * 3 {
@@ -201,8 +207,33 @@ impl Window {
         let Charset::SingleByte(_) = self.charset else {
             return bytes;
         };
+        if bytes > self.filled {
+            return usize::MAX;
+        }
         let mut starts = self.text().iter().enumerate().filter(|(_, byte)| starts_character(**byte));
         starts.nth(bytes).map_or(usize::MAX, |(position, _)| position)
+    }
+
+    /// Says whether the text from `from` to `end` is ASCII without NUL, so that nothing else need be known about it.
+    pub(crate) fn is_plain(&mut self, from: usize, end: usize) -> bool {
+        const STEP: usize = 64;
+        if !self.plain.contains(&from) && self.plain.end != from {
+            self.plain = from..from;
+        }
+        if end <= self.plain.end {
+            return true;
+        }
+        // The highest bit of `byte - 1` is set for NUL, that of `byte` for what is not ASCII.
+        let odd = |bytes: &[u8]| bytes.iter().fold(0, |all, byte| all | byte | byte.wrapping_sub(1)) & 0x80 != 0;
+        let rest = self.text().get(self.plain.end..).unwrap_or_default();
+        let (steps, tail) = rest.as_chunks::<STEP>();
+        let plain_steps = steps.iter().take_while(|step| !odd(step.as_slice())).count();
+        let mut plain = plain_steps * STEP;
+        if plain_steps == steps.len() && !odd(tail) {
+            plain += tail.len();
+        }
+        self.plain.end += plain;
+        end <= self.plain.end
     }
 
     /// Says whether the text from `from` to `end` is UTF-8.

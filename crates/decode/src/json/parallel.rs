@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use arrow::array::{ArrayRef, new_null_array};
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use hambar_core::limits::COLUMNS_MAX;
 
@@ -233,8 +233,10 @@ impl Merge {
             .zip(self.schema.fields())
             .map(|(column, field)| column.unwrap_or_else(|| new_null_array(field.data_type(), parsed.rows)))
             .collect();
+        let named = self.schema.fields().iter().zip(&columns);
+        let fields: Vec<Arc<Field>> = named.map(|(field, column)| as_delivered(field, column)).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(parsed.rows));
-        let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
+        let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
             .map_err(|error| self.internal(&error))?;
         let first = parsed.first_record;
         let is_dense = parsed.records.iter().zip(first..).all(|(record, expected)| *record == expected);
@@ -252,7 +254,7 @@ impl Merge {
         for (field, _) in &parsed.columns {
             if !self.index.contains_key(field.name()) {
                 self.index.insert(field.name().clone(), self.schema.fields().len() + fields.len());
-                fields.push(Arc::clone(field));
+                fields.push(as_declared(field));
             }
         }
         if self.index.len() > COLUMNS_MAX {
@@ -272,5 +274,21 @@ impl Merge {
             place: "a batch of rows".to_owned(),
             what: error.to_string(),
         }
+    }
+}
+
+/// The field with the type of its column: a dictionary where texts repeat.
+fn as_delivered(field: &Arc<Field>, column: &ArrayRef) -> Arc<Field> {
+    if field.data_type() == column.data_type() {
+        return Arc::clone(field);
+    }
+    Arc::new(field.as_ref().clone().with_data_type(column.data_type().clone()))
+}
+
+/// The field with the type that does not depend on how often texts repeat.
+fn as_declared(field: &Arc<Field>) -> Arc<Field> {
+    match field.data_type() {
+        DataType::Dictionary(_, value) => Arc::new(field.as_ref().clone().with_data_type(value.as_ref().clone())),
+        _ => Arc::clone(field),
     }
 }

@@ -1,7 +1,6 @@
 //! What is taken out of a record: the declared columns as a tree of member names, made once per file.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field};
 use hambar_core::{ColumnType, Ident};
@@ -117,11 +116,6 @@ impl PlannedColumn {
     pub(super) fn field(&self) -> Field {
         let data_type = self.nested.as_ref().map_or(DataType::Utf8, ColumnType::to_arrow);
         Field::new(&self.name, data_type, true)
-    }
-
-    /// Returns its Arrow field, to be shared.
-    pub(super) fn shared_field(&self) -> Arc<Field> {
-        Arc::new(self.field())
     }
 }
 

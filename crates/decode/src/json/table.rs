@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, StringBuilder};
+use arrow::array::{ArrayRef, BooleanArray, NullBufferBuilder};
 use arrow::compute::filter;
 use arrow::datatypes::Field;
 use hambar_core::limits::{CELL_BYTES_MAX, COLUMNS_MAX, REJECT_RAW_BYTES_MAX};
@@ -18,7 +18,10 @@ use super::plan::{Branch, Plan, PlannedColumn};
 use super::{DEPTH_MAX, scan};
 use crate::error::DecodeError;
 use crate::record::Fault;
+use crate::text_column::TextColumn;
 
+/// Rows after which a column's dictionary is looked at, to see whether it pays.
+const LOOK_ROWS: usize = 1024;
 /// The column of records that are neither objects nor arrays.
 const SCALAR_COLUMN: &str = "value";
 
@@ -84,14 +87,18 @@ struct Column {
 }
 
 enum Values {
-    Text(StringBuilder),
+    Text(Box<TextColumn>, NullBufferBuilder),
     Nested(Box<Nested>),
 }
 
 impl Column {
     fn new(planned: PlannedColumn) -> Self {
         let values = match &planned.nested {
-            None => Values::Text(StringBuilder::new()),
+            None => {
+                let mut column = Box::<TextColumn>::default();
+                column.begin();
+                Values::Text(column, NullBufferBuilder::new(0))
+            }
             Some(kind) => Values::Nested(Box::new(Nested::new(kind))),
         };
         Self { planned, values, length: 0 }
@@ -101,7 +108,10 @@ impl Column {
     fn pad(&mut self, length: usize) {
         let missing = length.saturating_sub(self.length);
         match &mut self.values {
-            Values::Text(builder) => builder.append_nulls(missing),
+            Values::Text(column, valid) => {
+                (0..missing).for_each(|_| column.push_null());
+                valid.append_n_nulls(missing);
+            }
             Values::Nested(builder) => {
                 for _ in 0..missing {
                     // A missing value always fits.
@@ -121,11 +131,20 @@ impl Column {
         let checked = check_cell(raw);
         self.length += 1;
         match &mut self.values {
-            Values::Text(builder) => {
+            Values::Text(column, valid) => {
                 let text = checked.and_then(|()| scan::text(raw));
                 match text.as_ref().ok().and_then(|text| text.as_deref()) {
-                    Some(text) => builder.append_value(text),
-                    None => builder.append_null(),
+                    Some(text) => {
+                        column.push(text.as_bytes());
+                        valid.append_non_null();
+                    }
+                    None => {
+                        column.push_null();
+                        valid.append_null();
+                    }
+                }
+                if self.length.is_multiple_of(LOOK_ROWS) {
+                    column.look();
                 }
                 text.map(drop)
             }
@@ -359,16 +378,17 @@ impl<'a> Table<'a> {
         let mut columns = Vec::with_capacity(self.columns.len());
         for mut column in self.columns {
             column.pad(self.rows);
-            let field = column.planned.shared_field();
             let array: ArrayRef = match column.values {
-                Values::Text(mut builder) => Arc::new(builder.finish()),
+                Values::Text(mut column, mut valid) => column.finish(valid.finish()).map_err(wrong)?,
                 Values::Nested(builder) => builder.finish().map_err(wrong)?,
             };
             let array = match &keep {
                 None => array,
                 Some(keep) => filter(&array, keep).map_err(wrong)?,
             };
-            columns.push((field, array));
+            // Texts that repeat come as a dictionary.
+            let field = column.planned.field().with_data_type(array.data_type().clone());
+            columns.push((Arc::new(field), array));
         }
         let first_record = self.records.first().copied().or(self.faults.first().map(|fault| fault.record)).unwrap_or(1);
         let mut records = self.records;

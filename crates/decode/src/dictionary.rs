@@ -10,7 +10,7 @@ use arrow::error::ArrowError;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Slots of an empty table; a power of two.
-const SLOTS_START: usize = 1024;
+const SLOTS_START: usize = 256;
 /// No value.
 const NONE: u32 = u32::MAX;
 
@@ -65,6 +65,22 @@ impl Dictionary {
         let id = if self.is(guess, cell) { guess } else { self.look_up(cell) };
         self.previous = id;
         id.cast_signed()
+    }
+
+    /// Returns the number that was returned last.
+    #[inline]
+    pub(crate) fn again(&self) -> i32 {
+        self.previous.cast_signed()
+    }
+
+    /// Returns the value with a number.
+    pub(crate) fn value(&self, id: i32) -> &[u8] {
+        let id = id as usize;
+        let ends = (self.offsets.get(id), self.offsets.get(id.wrapping_add(1)));
+        let (Some(start), Some(end)) = ends else {
+            return &[];
+        };
+        self.values.get(*start as usize..*end as usize).unwrap_or_default()
     }
 
     /// Makes the array; `keys` are numbers returned by [`Dictionary::id`] since the last [`Dictionary::clear`].
