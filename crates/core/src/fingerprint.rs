@@ -11,7 +11,7 @@ use std::str::FromStr;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
 };
 use arrow::error::ArrowError;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed, xxh3_128};
@@ -155,6 +155,11 @@ fn add_dictionary(column: &ArrayRef, value: &DataType, seed: u64, hashes: &mut [
     let values = cast(dictionary.values(), value)?;
     let mut value_hashes = vec![0_u64; values.len()];
     add_column(&values, seed, &mut value_hashes)?;
+    if let Some(keys) = dictionary.keys().as_primitive_opt::<Int32Type>() {
+        let lookup = |key: i32| value_hashes.get(key as usize).copied().unwrap_or(0);
+        add_cells(keys.iter(), hashes, lookup);
+        return Ok(());
+    }
     let keys = cast(dictionary.keys(), &DataType::Int64)?;
     let lookup = |key: i64| usize::try_from(key).ok().and_then(|key| value_hashes.get(key)).copied().unwrap_or(0);
     add_cells(keys.as_primitive::<Int64Type>().iter(), hashes, lookup);
@@ -194,7 +199,6 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{DictionaryArray, Int64Array, StringArray};
-    use arrow::datatypes::Int32Type;
 
     use super::*;
 

@@ -4,18 +4,20 @@ use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
-use arrow::compute::cast;
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use hambar_core::StoreError;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, ArrowWriterOptions};
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::writer::SerializedFileWriter;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::durable::Flusher;
 use crate::error::file as file_error;
+use crate::row_group::RowGroup;
 use crate::stats;
 
 /// Rows of a row group.
@@ -40,7 +42,9 @@ pub(crate) struct Folder {
 
 /// A Parquet file under construction.
 pub(crate) struct FileWriter {
-    writer: ArrowWriter<Sink>,
+    writer: SerializedFileWriter<Sink>,
+    factory: ArrowRowGroupWriterFactory,
+    open: Option<RowGroup>,
     schema: SchemaRef,
     path: PathBuf,
     name: String,
@@ -92,34 +96,56 @@ impl FileWriter {
         let (path, name) = folder.new_file()?;
         let options = ArrowWriterOptions::new().with_properties(properties()).with_skip_arrow_metadata(true);
         let sink = Sink { path: path.clone(), buffer: Vec::new(), hash: Xxh3::new() };
-        let writer = ArrowWriter::try_new_with_options(sink, schema.clone(), options)
+        let (writer, factory) = ArrowWriter::try_new_with_options(sink, schema.clone(), options)
+            .and_then(ArrowWriter::into_serialized_writer)
             .map_err(|error| file_error("write", &path, error))?;
         let (in_place, flusher) = (folder.in_place, folder.flusher.clone());
-        Ok(Self { writer, schema: schema.clone(), path, name, rows: 0, in_place, flusher })
+        Ok(Self { writer, factory, open: None, schema: schema.clone(), path, name, rows: 0, in_place, flusher })
     }
 
     /// Adds rows; columns are brought to the encoding (plain or dictionary) of the file's first rows.
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), StoreError> {
-        let fail = |error: parquet::errors::ParquetError| file_error("write", &self.path, error);
-        let aligned = align(batch, &self.schema).map_err(|error| file_error("write", &self.path, error))?;
-        self.writer.write(&aligned).map_err(fail)?;
+        let mut begin = 0;
+        while begin < batch.num_rows() {
+            let room = ROW_GROUP_ROWS - self.open.as_ref().map_or(0, RowGroup::rows);
+            let piece = batch.slice(begin, room.min(batch.num_rows() - begin));
+            begin += piece.num_rows();
+            self.write_piece(&piece).map_err(|error| file_error("write", &self.path, error))?;
+        }
         self.rows += batch.num_rows() as u64;
         Ok(())
     }
 
+    fn write_piece(&mut self, piece: &RecordBatch) -> Result<(), ParquetError> {
+        let group = match &mut self.open {
+            Some(group) => group,
+            None => self.open.insert(RowGroup::begin(&self.writer, &self.factory, &self.schema, level())?),
+        };
+        group.write(piece)?;
+        if group.rows() >= ROW_GROUP_ROWS { self.close_row_group() } else { Ok(()) }
+    }
+
+    fn close_row_group(&mut self) -> Result<(), ParquetError> {
+        match self.open.take() {
+            Some(group) => group.close(self.writer.next_row_group()?),
+            None => Ok(()),
+        }
+    }
+
     /// Ends the row group, so that nothing of it stays in memory.
     pub(crate) fn end_row_group(&mut self) -> Result<(), StoreError> {
-        self.writer.flush().map_err(|error| file_error("write", &self.path, error))
+        self.close_row_group().map_err(|error| file_error("write", &self.path, error))
     }
 
     /// Bytes of the file so far, with an estimate for the open row group.
     pub(crate) fn size(&self) -> u64 {
-        (self.writer.bytes_written() + self.writer.in_progress_size()) as u64
+        (self.writer.bytes_written() + self.open.as_ref().map_or(0, RowGroup::size)) as u64
     }
 
     /// Ends the file. One that is in place is flushed to disk.
     pub(crate) fn finish(mut self) -> Result<Encoded, StoreError> {
         let path = self.path.clone();
+        self.end_row_group()?;
         let metadata = self.writer.finish().map_err(|error| file_error("write", &path, error))?;
         let sink = self.writer.inner_mut();
         sink.drain().map_err(|error| file_error("write", &path, error))?;
@@ -139,9 +165,14 @@ impl std::fmt::Debug for FileWriter {
     }
 }
 
+/// How hard zstd tries: the lowest level, which is three times as fast as the next ones for a few percent more bytes.
+fn level() -> ZstdLevel {
+    ZstdLevel::default()
+}
+
 fn properties() -> WriterProperties {
     WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_compression(Compression::ZSTD(level()))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_created_by(concat!("hambar ", env!("CARGO_PKG_VERSION")).to_owned())
@@ -164,26 +195,6 @@ pub(crate) fn digest(path: &Path) -> io::Result<String> {
 
 fn shown(hash: &Xxh3) -> String {
     format!("{:032x}", hash.digest128())
-}
-
-fn align(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, arrow::error::ArrowError> {
-    if batch.schema_ref() == schema {
-        return Ok(batch.clone());
-    }
-    let columns: Result<Vec<ArrayRef>, _> =
-        batch
-            .columns()
-            .iter()
-            .zip(schema.fields())
-            .map(|(column, field)| {
-                if column.data_type() == field.data_type() {
-                    Ok(column.clone())
-                } else {
-                    cast(column, field.data_type())
-                }
-            })
-            .collect();
-    RecordBatch::try_new(schema.clone(), columns?)
 }
 
 /// Collects bytes and appends them to a file, which is open only while that happens.

@@ -53,8 +53,8 @@ impl Partitioning {
         let mut groups = vec![0_u32; batch.num_rows()];
         let mut values: Vec<PartitionValues> = vec![Vec::new()];
         for column in &self.columns {
-            let texts = texts(column, batch)?;
-            values = refine(&mut groups, values, texts.as_string::<i32>());
+            let cells = Cells::of(column, batch)?;
+            values = refine(&mut groups, values, &cells);
             for text in values.iter().filter_map(|value| value.last()) {
                 refuse_like_null(column, text.as_deref())?;
             }
@@ -128,23 +128,55 @@ fn texts(column: &str, batch: &RecordBatch) -> Result<ArrayRef, ArrowError> {
     if values.data_type() == &DataType::Utf8 { Ok(values.clone()) } else { cast(values, &DataType::Utf8) }
 }
 
-/// Splits each group by `texts`; rows keep the number of their group in `groups`.
-fn refine(groups: &mut [u32], values: Vec<PartitionValues>, texts: &StringArray) -> Vec<PartitionValues> {
+/// A partition column as text: the texts that occur, and which of them each row has.
+struct Cells {
+    texts: ArrayRef,
+    /// The place of a row's text, if that is not the row's own number.
+    keys: Option<ArrayRef>,
+}
+
+impl Cells {
+    /// Dictionaries are kept: there are far fewer texts than rows.
+    fn of(column: &str, batch: &RecordBatch) -> Result<Self, ArrowError> {
+        let values = batch.column(batch.schema_ref().index_of(column)?);
+        let Some(encoded) = values.as_dictionary_opt::<Int32Type>() else {
+            return Ok(Self { texts: texts(column, batch)?, keys: None });
+        };
+        let keys: ArrayRef = Arc::new(encoded.keys().clone());
+        Ok(Self { texts: cast(encoded.values(), &DataType::Utf8)?, keys: Some(keys) })
+    }
+
+    /// The place of each row's text; `None` for NULL.
+    fn places(&self) -> Vec<Option<u32>> {
+        let place = |row: usize| u32::try_from(row).ok().filter(|_| self.texts.is_valid(row));
+        match self.keys.as_ref().map(|keys| keys.as_primitive::<Int32Type>()) {
+            None => (0..self.texts.len()).map(place).collect(),
+            Some(keys) => keys.iter().map(|key| key.and_then(|key| place(key as usize))).collect(),
+        }
+    }
+}
+
+/// Splits each group by the texts of `cells`; rows keep the number of their group in `groups`.
+fn refine(groups: &mut [u32], values: Vec<PartitionValues>, cells: &Cells) -> Vec<PartitionValues> {
+    let texts = cells.texts.as_string::<i32>();
     let mut refined: Vec<PartitionValues> = Vec::new();
     let mut known: HashMap<(u32, Option<&str>), u32> = HashMap::new();
-    let mut last: Option<((u32, Option<&str>), u32)> = None;
-    for (group, text) in groups.iter_mut().zip(texts.iter()) {
-        let key = (*group, text);
+    let mut last: Option<((u32, Option<u32>), u32)> = None;
+    for (group, place) in groups.iter_mut().zip(cells.places()) {
+        let cell = (*group, place);
         let number = match last {
-            Some((last_key, number)) if last_key == key => number,
-            _ => *known.entry(key).or_insert_with(|| {
-                let mut value = values[*group as usize].clone();
-                value.push(text.map(str::to_owned));
-                refined.push(value);
-                u32::try_from(refined.len() - 1).unwrap_or(u32::MAX)
-            }),
+            Some((last_cell, number)) if last_cell == cell => number,
+            _ => {
+                let text = place.map(|place| texts.value(place as usize));
+                *known.entry((*group, text)).or_insert_with(|| {
+                    let mut value = values[*group as usize].clone();
+                    value.push(text.map(str::to_owned));
+                    refined.push(value);
+                    u32::try_from(refined.len() - 1).unwrap_or(u32::MAX)
+                })
+            }
         };
-        last = Some((key, number));
+        last = Some((cell, number));
         *group = number;
     }
     refined
