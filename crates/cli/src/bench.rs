@@ -17,6 +17,8 @@ use hambar_decode::{DecodeError, Input, for_each_member, table_columns};
 use hambar_lake::{Access, Lake};
 use hambar_run::add::{SurveyRequest, survey_in_child};
 use hambar_run::decode_pool::{DecodePool, DecodeTask, Decoded, ProcessPool, ProcessSettings};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
 
 use crate::args::BenchArguments;
 use crate::context::Context;
@@ -60,9 +62,14 @@ pub(crate) async fn bench(context: &Context, arguments: &BenchArguments) -> Resu
     println!("  whole                {total:>8.2} s = {:.1} MB/s, {:.0} rows/s", megabytes / total, rows / total);
     println!("  stored               {:>8.1} MB in {} files", to_megabytes(stored), snapshot.files.len());
     println!(
+        "  processor            {:>8.2} s here, {:.2} s in the worker",
+        measured.cpu_here.as_secs_f64(),
+        measured.cpu_worker.as_secs_f64()
+    );
+    println!(
         "  peak memory          {:>8.1} MB here, {:.1} MB in the worker",
-        to_megabytes(peak(false)),
-        to_megabytes(peak(true))
+        to_megabytes(peak(UsageWho::RUSAGE_SELF)),
+        to_megabytes(peak(UsageWho::RUSAGE_CHILDREN))
     );
     if arguments.keep.is_some() {
         println!("  table                {} in `{}`", spec.name, folder.display());
@@ -76,10 +83,16 @@ fn to_megabytes(bytes: u64) -> f64 {
 }
 
 /// Peak resident bytes of this process, or of the largest worker that has ended.
-fn peak(of_children: bool) -> u64 {
-    use nix::sys::resource::{UsageWho, getrusage};
-    let who = if of_children { UsageWho::RUSAGE_CHILDREN } else { UsageWho::RUSAGE_SELF };
+fn peak(who: UsageWho) -> u64 {
     getrusage(who).map_or(0, |usage| u64::try_from(usage.max_rss()).unwrap_or(0) * 1024)
+}
+
+/// Processor time of this process, or of all workers that have ended.
+fn processor(who: UsageWho) -> Duration {
+    getrusage(who).map_or(Duration::ZERO, |usage| {
+        let microseconds = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+        Duration::from_micros(u64::try_from(microseconds).unwrap_or(0))
+    })
 }
 
 /// The format and columns of the file: inferred from all of it, or every column of its first rows as text.
@@ -196,10 +209,13 @@ struct Measured {
     write: Duration,
     commit: Duration,
     total: Duration,
+    cpu_here: Duration,
+    cpu_worker: Duration,
 }
 
 async fn ingest(context: &Context, lake: &Lake, spec: &TableSpec, file: &Path, job: DecodeJob) -> Result<Measured> {
     let begin = Instant::now();
+    let before = (processor(UsageWho::RUSAGE_SELF), processor(UsageWho::RUSAGE_CHILDREN));
     let state = lake.open(spec).await?;
     let now = context.clock.now();
     let stamp = RunStamp { run: RunId(format!("bench-{}", now.as_microsecond())), recorded_at: now };
@@ -214,6 +230,8 @@ async fn ingest(context: &Context, lake: &Lake, spec: &TableSpec, file: &Path, j
         write: Duration::ZERO,
         commit: Duration::ZERO,
         total: Duration::ZERO,
+        cpu_here: Duration::ZERO,
+        cpu_worker: Duration::ZERO,
     };
     let mut step = Instant::now();
     while let Some(frame) = frames.next().await {
@@ -237,5 +255,7 @@ async fn ingest(context: &Context, lake: &Lake, spec: &TableSpec, file: &Path, j
     }
     measured.commit = step.elapsed();
     measured.total = begin.elapsed();
+    measured.cpu_here = processor(UsageWho::RUSAGE_SELF).saturating_sub(before.0);
+    measured.cpu_worker = processor(UsageWho::RUSAGE_CHILDREN).saturating_sub(before.1);
     Ok(measured)
 }

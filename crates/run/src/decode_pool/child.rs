@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -39,7 +40,10 @@ pub(super) struct WorkerLimits {
 
 /// Runs the worker: request on standard input, frames on standard output, exit code 0 once the last frame is out.
 pub fn child_main(serve: Serve) -> ExitCode {
-    let out = io::stdout();
+    // The descriptor itself: the library's standard output looks for line ends in everything it writes.
+    let Ok(out) = io::stdout().as_fd().try_clone_to_owned().map(File::from) else {
+        return ExitCode::FAILURE;
+    };
     match prepare() {
         Ok((input, job)) => match serve(input, job, Box::new(BufWriter::new(out))) {
             Ok(()) => ExitCode::SUCCESS,

@@ -25,7 +25,11 @@ const STDERR_BYTES_MAX: usize = 4 * 1024;
 /// Time that a worker has to end after its last frame.
 const END_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Bytes read from the pipe at a time.
-const PIPE_BYTES: usize = 256 * 1024;
+const READ_BYTES: usize = 256 * 1024;
+/// Bytes that a pipe takes before its writer waits. A batch of rows has about as many; the system's own 64 KiB would
+/// wake both sides up a dozen times for each.
+#[cfg(target_os = "linux")]
+const PIPE_BYTES: i32 = 1024 * 1024;
 
 /// How workers are started, and what each may use.
 #[derive(Debug, Clone)]
@@ -147,7 +151,10 @@ impl Worker {
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         state.child = Some(child);
         match pipes {
-            (Some(stdin), Some(stdout), Some(stderr)) => Ok((stdin, stdout, stderr)),
+            (Some(stdin), Some(stdout), Some(stderr)) => {
+                widen(&stdout);
+                Ok((stdin, stdout, stderr))
+            }
             _ => Err(DecodeFailure::Start { source: io::Error::other("no pipes to the worker") }),
         }
     }
@@ -187,6 +194,18 @@ impl Drop for Worker {
     }
 }
 
+/// Makes the pipe larger. A system that does not allow it has a slower pipe.
+#[cfg(target_os = "linux")]
+fn widen(pipe: &ChildStdout) {
+    use nix::fcntl::{FcntlArg, fcntl};
+    if let Err(error) = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES)) {
+        tracing::debug!(%error, "the pipe from the decode worker keeps its size");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn widen(_pipe: &ChildStdout) {}
+
 fn supervise(
     settings: &ProcessSettings,
     task: &DecodeTask,
@@ -199,7 +218,7 @@ fn supervise(
         .spawn(move || beginning_of(stderr))
         .map_err(|source| DecodeFailure::Start { source })?;
     let asked = ask(stdin, settings, task);
-    let mut frames = FrameReader::new(BufReader::with_capacity(PIPE_BYTES, stdout));
+    let mut frames = FrameReader::new(BufReader::with_capacity(READ_BYTES, stdout));
     let end = loop {
         match frames.next_frame() {
             Ok(Some(frame @ (Frame::Rows(_) | Frame::Rejected(_)))) => {
