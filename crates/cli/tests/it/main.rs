@@ -5,6 +5,7 @@
 mod cite;
 mod crash;
 mod demo;
+mod disk;
 mod readers;
 mod recorded;
 mod refusals;

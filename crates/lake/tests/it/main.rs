@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test, also in the helpers of tests")]
 
+mod beside;
 mod check;
 mod checkpoint;
 mod cite;
