@@ -176,7 +176,7 @@ impl QueryEngine {
             .with_default_catalog_and_schema(CATALOG, CATALOG)
             .with_create_default_catalog_and_schema(false)
             .with_information_schema(true);
-        SessionStateBuilder::new()
+        let mut state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(Arc::clone(&self.runtime))
             .with_catalog_list(Arc::new(catalogs))
@@ -187,7 +187,10 @@ impl QueryEngine {
             .with_optimizer_rules(rules::logical())
             .with_physical_optimizer_rules(rules::physical())
             .with_table_function_list(SessionStateDefaults::default_table_functions())
-            .build()
+            .build();
+        // One instant for the whole statement: `now()` and its kin are made constants of it.
+        state.mark_start_execution();
+        state
     }
 }
 

@@ -246,3 +246,11 @@ async fn files_in_folders_with_escaped_names_are_read() {
     let found = text(engine.query("SELECT gdp FROM demo.gdp WHERE country = 'GR'").await).await;
     assert_eq!(found, "214.7");
 }
+
+#[tokio::test]
+async fn now_is_one_instant_of_the_statement() {
+    let fixture = fixture().await;
+    let sql = "SELECT count(*) FROM demo.gdp WHERE now() > TIMESTAMP '2020-01-01' AND current_date > DATE '2020-01-01' \
+               AND now() = now()";
+    check(&fixture, sql, "4").await;
+}
