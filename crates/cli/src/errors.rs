@@ -39,6 +39,22 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(class.exit_code())
 }
 
+/// The class of an error, for commands that go on after one.
+pub(crate) fn class(error: &anyhow::Error) -> ErrorClass {
+    classify(error).0
+}
+
+/// The class of an error of the system, where it says enough: a full or failing disk is none of configuration.
+fn class_of(error: &std::io::Error) -> Option<ErrorClass> {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::BrokenPipe => Some(ErrorClass::Cancelled),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem => Some(ErrorClass::Store),
+        _ if error.raw_os_error() == Some(nix::errno::Errno::EIO as i32) => Some(ErrorClass::Store),
+        _ => None,
+    }
+}
+
 /// Finds the innermost cause that knows its class; an error that nobody classified is one of configuration or use.
 fn classify(error: &anyhow::Error) -> (ErrorClass, Option<String>) {
     let mut found = None;
@@ -56,9 +72,9 @@ fn classify(error: &anyhow::Error) -> (ErrorClass, Option<String>) {
         } else if let Some(Told(class)) = cause.downcast_ref::<Told>() {
             found = Some((*class, None));
         } else if let Some(error) = cause.downcast_ref::<std::io::Error>()
-            && error.kind() == std::io::ErrorKind::BrokenPipe
+            && let Some(class) = class_of(error)
         {
-            found = Some((ErrorClass::Cancelled, None));
+            found = Some((class, None));
         }
     }
     found.unwrap_or((ErrorClass::Config, None))

@@ -5,6 +5,7 @@ mod check;
 mod cite;
 mod list;
 pub(crate) mod maintain;
+mod portal;
 pub(crate) mod query;
 mod retention;
 pub(crate) mod run;

@@ -10,7 +10,7 @@ use hambar_run::FAULT_POINTS;
 
 use crate::support::{Provider, Ran, Workshop, now, setting, snapshot_of};
 
-const TABLE: &str = "test.ledger";
+pub(crate) const TABLE: &str = "test.ledger";
 const SELECT: &str = "SELECT id, value FROM test.ledger";
 /// The stop from which on a commit is known to be there.
 const COMMITTED_AT: &str = "after_commit";
@@ -21,8 +21,8 @@ const KILLS: u64 = 200;
 
 /// A table, its provider, and what the table must hold.
 #[derive(Debug)]
-struct Ledger {
-    workshop: Workshop,
+pub(crate) struct Ledger {
+    pub(crate) workshop: Workshop,
     provider: Provider,
     /// Acknowledged releases, each with an instant at which it was the newest.
     acknowledged: Vec<(u64, String)>,
@@ -45,13 +45,13 @@ fn superseded(old: &BTreeMap<u64, u64>, new: &BTreeMap<u64, u64>) -> usize {
 }
 
 impl Ledger {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (workshop, provider) = (Workshop::new(), Provider::start());
         workshop.pipeline(TABLE, &snapshot_of(&provider.url("/ledger.csv"), &[("id", "int64"), ("value", "int64")], 1));
         Self { workshop, provider, acknowledged: Vec::new() }
     }
 
-    fn publish(&self, n: u64) {
+    pub(crate) fn publish(&self, n: u64) {
         let mut text = String::from("id,value\n");
         for (id, value) in release(n) {
             text.push_str(&format!("{id},{value}\n"));
@@ -78,14 +78,14 @@ impl Ledger {
 
     /// Runs to the end, which must go well, and takes note of it.
     #[track_caller]
-    fn acknowledge(&mut self, n: u64) {
+    pub(crate) fn acknowledge(&mut self, n: u64) {
         self.workshop.run(TABLE);
         self.acknowledged.push((n, now()));
     }
 
     /// What readers see now: the newest acknowledged release, or also `pending` as a whole, but nothing else.
     #[track_caller]
-    fn check_visible(&self, pending: u64, what: &str) -> Option<u64> {
+    pub(crate) fn check_visible(&self, pending: u64, what: &str) -> Option<u64> {
         let ran = self.workshop.hambar(&["sql", "--format", "csv", SELECT]);
         let mut found: Vec<String> = ran.stdout.lines().skip(1).map(str::to_owned).collect();
         found.sort();
@@ -103,7 +103,7 @@ impl Ledger {
 
     /// The table holds the newest acknowledged release, its history everything that was superseded, each row once.
     #[track_caller]
-    fn check_history(&self, what: &str) {
+    pub(crate) fn check_history(&self, what: &str) {
         let newest = self.acknowledged.last().unwrap().0;
         assert_eq!(self.workshop.rows(SELECT), lines(&release(newest)), "{what}");
         let expected: usize =

@@ -39,6 +39,8 @@ pub(crate) enum Breach {
     Cells { found: usize },
     /// There is text between a closing quote and the next delimiter.
     AfterQuote { cell: usize },
+    /// A quote inside an unquoted cell and another one at the end of a later cell enclose a delimiter.
+    AroundDelimiter { cell: usize },
     /// A quote is not closed within `CELL_BYTES_MAX` or before the end; the window position where it opened.
     Unclosed { cell: usize, at: usize },
     /// A cell is larger than `CELL_BYTES_MAX`.

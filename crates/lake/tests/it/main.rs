@@ -2,12 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test, also in the helpers of tests")]
 
+mod beside;
 mod check;
 mod checkpoint;
 mod cite;
 mod conform;
 mod expire;
 mod faults;
+mod groups;
 mod histories;
 mod leases;
 mod optimize;
@@ -18,4 +20,5 @@ mod s3;
 mod support;
 mod torn;
 mod vacuum;
+mod widen;
 mod writers;

@@ -4,6 +4,7 @@
 mod catalog;
 mod plan_walk;
 mod rows;
+mod settings;
 mod statistics;
 mod table;
 mod travel;
@@ -15,7 +16,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList};
-use datafusion::common::config::ConfigOptions;
 use datafusion::datasource::ViewTable;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
@@ -34,17 +34,17 @@ use tokio::sync::oneshot::Receiver;
 pub(crate) use rows::Cut;
 pub use rows::{RowStream, VersionRead};
 
+use crate::advice;
 use crate::error::QueryError;
 use crate::functions::{self, CATALOG};
 use crate::gate::{self, Checked, Relation, STACK_BYTES};
 use crate::limits::QueryLimits;
+use crate::rules;
 use catalog::QueryCatalog;
 use table::LakeTable;
 
 /// Consumers of memory that the error names when the pool is used up.
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("three is not zero");
-/// Sorters per partition for which a small pool keeps memory to merge.
-const SORTERS_PER_POOL: usize = 16;
 /// The address under which plans know the lake's store. Plans hold no other address, and no store but this one exists.
 const STORE_URL: &str = "lake://store";
 
@@ -94,6 +94,10 @@ impl QueryEngine {
     /// # Errors
     /// Where the gate refuses it, a table does not exist, or it cannot be planned in time.
     pub async fn prepare(&self, sql: &str) -> Result<Prepared, QueryError> {
+        self.prepare_unplaced(sql).await.map_err(|error| advice::placed(error, sql))
+    }
+
+    async fn prepare_unplaced(&self, sql: &str) -> Result<Prepared, QueryError> {
         let checked = gate::check(sql, &self.limits.gate)?;
         let (state, versions) = self.resolve(&checked).await?;
         let limit = self.limits.plan_time_max;
@@ -146,12 +150,14 @@ impl QueryEngine {
     /// As [`Self::prepare`] and [`Self::execute`].
     pub async fn query(&self, sql: &str) -> Result<RowStream, QueryError> {
         let prepared = self.prepare(sql).await?;
-        self.execute(prepared)
+        let text = sql.to_owned();
+        let rows = self.execute(prepared).map_err(|error| advice::placed(error, sql))?;
+        Ok(rows.map_error(move |error| advice::placed(error, &text)))
     }
 
     /// Loads what the statement reads into a catalogue of its own.
     async fn resolve(&self, checked: &Checked) -> Result<(SessionState, Vec<VersionRead>), QueryError> {
-        let catalog = Arc::new(QueryCatalog::new(self.lake.clone(), self.store.clone()));
+        let catalog = Arc::new(QueryCatalog::new(self.lake.clone(), self.store.clone(), settings::texts(&self.limits)));
         let state = self.state(&catalog);
         if checked.lists_tables {
             catalog.list(&self.lake.tables().await?);
@@ -166,19 +172,11 @@ impl QueryEngine {
     fn state(&self, catalog: &Arc<QueryCatalog>) -> SessionState {
         let catalogs = MemoryCatalogProviderList::new();
         catalogs.register_catalog(CATALOG.to_owned(), Arc::clone(catalog) as _);
-        let mut options = ConfigOptions::new();
-        options.sql_parser.collect_spans = true;
-        let partitions = self.limits.partitions.max(1);
-        options.execution.target_partitions = partitions;
-        // Each sorter sets memory aside for merging what it spilled; with little memory, less.
-        let bytes = usize::try_from(self.limits.memory_bytes_max).unwrap_or(usize::MAX);
-        let reserve = options.execution.sort_spill_reservation_bytes;
-        options.execution.sort_spill_reservation_bytes = reserve.min(bytes / (partitions * SORTERS_PER_POOL));
-        let config = SessionConfig::from(options)
+        let config = SessionConfig::from(settings::options(&self.limits))
             .with_default_catalog_and_schema(CATALOG, CATALOG)
             .with_create_default_catalog_and_schema(false)
             .with_information_schema(true);
-        SessionStateBuilder::new()
+        let mut state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(Arc::clone(&self.runtime))
             .with_catalog_list(Arc::new(catalogs))
@@ -186,8 +184,13 @@ impl QueryEngine {
             .with_scalar_functions(functions::scalar_functions())
             .with_aggregate_functions(functions::aggregate_functions())
             .with_window_functions(functions::window_functions())
+            .with_optimizer_rules(rules::logical())
+            .with_physical_optimizer_rules(rules::physical())
             .with_table_function_list(SessionStateDefaults::default_table_functions())
-            .build()
+            .build();
+        // One instant for the whole statement: `now()` and its kin are made constants of it.
+        state.mark_start_execution();
+        state
     }
 }
 
@@ -252,7 +255,8 @@ impl Loaded<'_> {
             return Ok(None);
         }
         let snapshot = self.engine.lake.snapshot(&name, None).await?;
-        let provider = LakeTable::new(snapshot.clone(), self.engine.store.clone());
+        let provider =
+            LakeTable::new(snapshot.clone(), self.engine.store.clone(), settings::texts(&self.engine.limits));
         self.catalog.insert(table.namespace.as_str(), travel::raw_history(table), Arc::new(provider));
         self.current.insert(name, snapshot.clone());
         Ok(Some(snapshot))
@@ -260,7 +264,8 @@ impl Loaded<'_> {
 
     async fn snapshot(&self, table: &TableName, version: Option<u64>) -> Result<TableSnapshot, QueryError> {
         if !self.engine.lake.exists(table).await? {
-            let similar = similar(table, &self.engine.lake.tables().await?);
+            let names = self.engine.lake.tables().await?.into_iter().map(|table| table.to_string());
+            let similar = advice::nearest(&table.to_string(), names);
             return Err(QueryError::UnknownTable { name: table.to_string(), similar });
         }
         Ok(self.engine.lake.snapshot(table, version).await?)
@@ -268,26 +273,13 @@ impl Loaded<'_> {
 
     fn insert(&mut self, table: &TableName, name: String, snapshot: TableSnapshot) {
         self.versions.push(VersionRead { table: table.clone(), version: snapshot.version });
-        let provider = LakeTable::new(snapshot, self.engine.store.clone());
+        let provider = LakeTable::new(snapshot, self.engine.store.clone(), settings::texts(&self.engine.limits));
         self.catalog.insert(table.namespace.as_str(), name, Arc::new(provider));
     }
 }
 
 fn no_history(table: &TableName) -> QueryError {
     QueryError::Travel { what: format!("table `{table}` has no history") }
-}
-
-/// Returns the table whose name shares the most with `wanted`, if it is likely what was meant.
-fn similar(wanted: &TableName, tables: &[TableName]) -> Option<String> {
-    let score = |candidate: &TableName| {
-        let same_table = candidate.table == wanted.table;
-        let (one, other) = (candidate.to_string(), wanted.to_string());
-        let ahead = one.bytes().zip(other.bytes()).take_while(|(left, right)| left == right).count();
-        let behind = one.bytes().rev().zip(other.bytes().rev()).take_while(|(left, right)| left == right).count();
-        let likely = ahead + behind + 2 >= one.len().max(other.len());
-        (same_table || likely).then_some(ahead + behind)
-    };
-    tables.iter().filter_map(|table| Some((score(table)?, table))).max().map(|(_, table)| table.to_string())
 }
 
 /// What planning gives.

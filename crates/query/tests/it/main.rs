@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "tests may unwrap")]
 
+mod confined;
 mod fixture;
 mod gate;
+mod hostile;
+mod rules;
 mod session;
 mod worker;
