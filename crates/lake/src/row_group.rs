@@ -111,7 +111,7 @@ impl RowGroup {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Array, AsArray, DictionaryArray, Int64Array, StringArray};
+    use arrow::array::{AsArray, DictionaryArray, Int64Array, StringArray};
     use arrow::compute::concat_batches;
     use arrow::datatypes::{DataType, Field, Int32Type, Schema};
     use bytes::Bytes;
