@@ -255,8 +255,7 @@ fn redistribution(licence: &Licence) -> &'static str {
 }
 
 fn pretty(value: &Value) -> String {
-    // Maps with text keys always have a JSON form.
-    serde_json::to_string_pretty(value).unwrap_or_default()
+    format!("{value:#}")
 }
 
 fn one_line(text: &str) -> String {

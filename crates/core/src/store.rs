@@ -208,6 +208,14 @@ pub enum StoreError {
         /// Attempts made.
         attempts: u32,
     },
+    /// The table is no longer as it was when the run began.
+    #[error("table `{table}` changed while a run was writing to it: {what}")]
+    Changed {
+        /// The table.
+        table: String,
+        /// What changed.
+        what: String,
+    },
     /// Somebody else holds the lease of the table.
     #[error("table `{table}` is held by {holder} since {since}")]
     Busy {
@@ -252,7 +260,9 @@ impl Classified for StoreError {
             Self::Storage { .. } | Self::Damaged { .. } | Self::Unfit { .. } => ErrorClass::Store,
             Self::Schema { .. } => ErrorClass::Drift,
             Self::Rows { .. } => ErrorClass::Data,
-            Self::LeaseLost { .. } | Self::Contended { .. } | Self::Busy { .. } => ErrorClass::Conflict,
+            Self::LeaseLost { .. } | Self::Contended { .. } | Self::Changed { .. } | Self::Busy { .. } => {
+                ErrorClass::Conflict
+            }
             Self::Missing { .. } => ErrorClass::Query,
             Self::Limit { .. } => ErrorClass::Limit,
         }
@@ -269,6 +279,7 @@ impl Classified for StoreError {
             Self::Contended { .. } | Self::LeaseLost { .. } | Self::Busy { .. } => {
                 Some("see `hambar runs` for who else writes to it".to_owned())
             }
+            Self::Changed { .. } => Some("nothing was published; run it again".to_owned()),
             Self::Storage { .. }
             | Self::Rows { .. }
             | Self::Missing { .. }

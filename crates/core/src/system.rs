@@ -18,7 +18,7 @@ pub enum SystemTable {
     Fetches,
     /// One row per version of a dataset's declaration: origin, licence, columns.
     Datasets,
-    /// One row per maintenance action (optimize, vacuum, checkpoint, fsck).
+    /// One row per maintenance action that changed something.
     Maintenance,
     /// One row per cited version of a table, which vacuum keeps.
     Citations,
@@ -132,12 +132,13 @@ const DATASETS: &[(&str, Kind)] = &[
 
 const MAINTENANCE: &[(&str, Kind)] = &[
     ("table", Kind::Text),
+    // optimize, vacuum, or expire (superseded rows let go)
     ("action", Kind::Text),
     ("started_at", Kind::Instant),
     ("finished_at", Kind::Instant),
-    ("outcome", Kind::Text),
-    ("detail", Kind::Text),
+    // the version that it made
     ("version", Kind::Number),
+    // rows that were rewritten, or let go
     ("rows", Kind::Number),
     ("files_removed", Kind::Number),
     ("files_added", Kind::Number),

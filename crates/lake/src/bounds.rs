@@ -38,8 +38,11 @@ pub(crate) fn tags(columns: &[String], firsts: &[RecordBatch], last: &RecordBatc
     let Some(first) = groups.first() else {
         return BTreeMap::new();
     };
-    let mut entries = vec![(TAG_SORT, json(&columns)), (TAG_FIRST, json(first)), (TAG_LAST, json(&last))];
-    let all = json(&groups);
+    let (Some(sort), Some(low), Some(high), Some(all)) = (json(&columns), json(first), json(&last), json(&groups))
+    else {
+        return BTreeMap::new();
+    };
+    let mut entries = vec![(TAG_SORT, sort), (TAG_FIRST, low), (TAG_LAST, high)];
     if groups.len() > 1 && all.len() <= GROUPS_BYTES_MAX {
         entries.push((TAG_GROUPS, all));
     }
@@ -67,9 +70,8 @@ pub(crate) fn column(texts: Vec<Option<String>>, data_type: &DataType) -> Option
     (column.null_count() == texts.null_count()).then_some(column)
 }
 
-fn json(value: &impl serde::Serialize) -> String {
-    // Lists of texts have no keys that could fail to be text.
-    serde_json::to_string(value).unwrap_or_default()
+fn json(value: &impl serde::Serialize) -> Option<String> {
+    serde_json::to_string(value).ok()
 }
 
 fn key_text(columns: &[String], row: &RecordBatch) -> Option<KeyText> {

@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -39,6 +40,35 @@ pub(crate) struct Folder {
     pub(crate) in_place: bool,
     /// What flushes them where they are in place.
     pub(crate) flusher: Flusher,
+    /// The files that go again unless they are kept; `None` where all stay.
+    drafts: Option<Arc<Drafts>>,
+}
+
+/// Files of a run that no commit can name yet. They go with the last one who could still offer them to a commit, so that
+/// a run that fails leaves nothing behind; after a crash they are left for vacuum.
+#[derive(Debug, Default)]
+struct Drafts {
+    files: Mutex<Vec<PathBuf>>,
+}
+
+impl Drafts {
+    fn files(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+        // Paths are pushed and taken whole, so a panic elsewhere cannot leave the list half changed.
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Drafts {
+    fn drop(&mut self) {
+        for path in self.files().drain(..) {
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::debug!(%error, path = %path.display(), "unused data file not deleted");
+                }
+                _ => {}
+            }
+        }
+    }
 }
 
 /// A Parquet file under construction.
@@ -69,6 +99,23 @@ pub(crate) struct Encoded {
 }
 
 impl Folder {
+    /// A folder whose files stay.
+    pub(crate) fn new(path: PathBuf, in_place: bool, flusher: Flusher) -> Self {
+        Self { path, partition: String::new(), in_place, flusher, drafts: None }
+    }
+
+    /// The same folder, whose new files go again unless [`Folder::keep_drafts`] says that they stay.
+    pub(crate) fn of_drafts(self) -> Self {
+        Self { drafts: Some(Arc::default()), ..self }
+    }
+
+    /// Keeps the files that were made so far: a commit may be about to name them.
+    pub(crate) fn keep_drafts(&self) {
+        if let Some(drafts) = &self.drafts {
+            drafts.files().clear();
+        }
+    }
+
     /// The same folder, for files of the partition that lies in `partition`.
     pub(crate) fn within(&self, partition: String) -> Self {
         Self { partition, ..self.clone() }
@@ -77,16 +124,20 @@ impl Folder {
     /// Returns where a new file is written and its name in the table; makes the folder that it needs.
     pub(crate) fn new_file(&self) -> Result<(PathBuf, String), StoreError> {
         let file = format!("part-{}.parquet", uuid::Uuid::new_v4());
-        if self.partition.is_empty() {
-            return Ok((self.path.join(&file), file));
-        }
-        let name = format!("{}/{file}", self.partition);
-        if !self.in_place {
-            return Ok((self.path.join(&file), name));
+        if !self.in_place || self.partition.is_empty() {
+            let prefix = if self.partition.is_empty() { String::new() } else { format!("{}/", self.partition) };
+            return Ok((self.draft(self.path.join(&file)), format!("{prefix}{file}")));
         }
         let parent = self.path.join(&self.partition);
         std::fs::create_dir_all(&parent).map_err(|error| file_error("write", &parent, error))?;
-        Ok((parent.join(&file), name))
+        Ok((self.draft(parent.join(&file)), format!("{}/{file}", self.partition)))
+    }
+
+    fn draft(&self, path: PathBuf) -> PathBuf {
+        if let Some(drafts) = self.drafts.as_ref().filter(|_| self.in_place) {
+            drafts.files().push(path.clone());
+        }
+        path
     }
 }
 

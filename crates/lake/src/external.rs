@@ -9,9 +9,6 @@ use crate::error::rows;
 use crate::sortkey::SortKey;
 use crate::spill::{Run, RunReader};
 
-/// Rows of a merged batch.
-const MERGED_ROWS: usize = 16 * 1024;
-
 /// Sorted rows with their comparable form.
 #[derive(Debug)]
 pub(crate) struct SortedBatch {
@@ -25,6 +22,29 @@ pub(crate) struct MergedRuns {
     label: String,
     cursors: Vec<Cursor>,
     range: KeyRange,
+    /// Rows of a merged batch: those of the run with the widest rows.
+    rows_max: usize,
+}
+
+/// Finds keys that come twice in sorted rows, batch after batch.
+#[derive(Debug, Default)]
+pub(crate) struct Repeats {
+    last: Option<RecordBatch>,
+}
+
+impl Repeats {
+    /// The first row of `next` that has the key of the row before it; that may be the last one of the batch before.
+    pub(crate) fn find(&mut self, key: &SortKey, next: &SortedBatch) -> Result<Option<usize>, StoreError> {
+        let count = next.batch.num_rows();
+        let before = self.last.replace(next.batch.slice(count.saturating_sub(1), count.min(1)));
+        let Some(before) = before.filter(|before| before.num_rows() > 0 && count > 0) else {
+            return Ok((1..count).find(|row| next.rows.row(*row) == next.rows.row(row - 1)));
+        };
+        if key.rows(&before)?.row(0) == next.rows.row(0) {
+            return Ok(Some(0));
+        }
+        Ok((1..count).find(|row| next.rows.row(*row) == next.rows.row(row - 1)))
+    }
 }
 
 /// Part of the keys: from `from` on, and below `until` where there is an end. Bytes as [`SortKey::rows`] makes them.
@@ -85,14 +105,15 @@ impl MergedRuns {
                 cursors.push(Cursor { reader, current, position: 0 });
             }
         }
-        Ok(Self { key: key.clone(), label: label.to_owned(), cursors, range: range.clone() })
+        let rows_max = runs.iter().map(Run::batch_rows).min().unwrap_or(1);
+        Ok(Self { key: key.clone(), label: label.to_owned(), cursors, range: range.clone(), rows_max })
     }
 
     /// Returns the next rows in order.
     pub(crate) fn next(&mut self) -> Result<Option<SortedBatch>, StoreError> {
         let mut pieces: Vec<RecordBatch> = Vec::new();
         let mut total = 0;
-        while total < MERGED_ROWS {
+        while total < self.rows_max {
             let Some((lowest, count)) = self.next_piece() else {
                 break;
             };
@@ -199,7 +220,7 @@ mod tests {
     use hambar_core::conformance::spec;
 
     use super::*;
-    use crate::spill::Sorter;
+    use crate::spill::{RUNS_MAX, Sorter};
 
     fn numbers(values: Vec<i64>) -> RecordBatch {
         RecordBatch::try_from_iter([("year", Arc::new(Int64Array::from(values)) as ArrayRef)]).unwrap()
@@ -216,6 +237,9 @@ mod tests {
             sorter.push_blocking(numbers(batch)).unwrap();
         }
         let runs = sorter.finish_blocking().unwrap();
+        assert!(runs.len() <= RUNS_MAX, "{} runs", runs.len());
+        let scratch = std::fs::read_dir(folder.path()).unwrap().count();
+        assert!(scratch <= runs.len(), "{scratch} files of {} runs", runs.len());
         for parts in [vec![], vec![0], vec![2_500, 2_501, 39_000]] {
             let mut found = Vec::new();
             let bounds: Vec<Vec<u8>> =
@@ -234,9 +258,36 @@ mod tests {
     }
 
     #[test]
+    fn wide_rows_come_in_small_batches() {
+        let folder = tempfile::tempdir().unwrap();
+        let wide = |years: std::ops::Range<i64>| {
+            let texts: arrow::array::StringArray = years.clone().map(|year| Some(format!("{year:0>50000}"))).collect();
+            RecordBatch::try_from_iter([
+                ("year", Arc::new(Int64Array::from_iter_values(years)) as ArrayRef),
+                ("text", Arc::new(texts) as ArrayRef),
+            ])
+            .unwrap()
+        };
+        let schema = wide(0..0).schema();
+        let key = SortKey::of(&spec("t", WriteMode::Upsert, &["year"], &[]), &schema).unwrap();
+        let mut sorter = Sorter::new("t", key.clone(), folder.path()).with_run_bytes(4_000_000);
+        for start in [500, 0, 300, 100, 400, 200] {
+            sorter.push_blocking(wide(start..start + 100)).unwrap();
+        }
+        let runs = sorter.finish_blocking().unwrap();
+        let mut merged = MergedRuns::open("t", &key, &runs, &KeyRange::default()).unwrap();
+        let mut found = Vec::new();
+        while let Some(next) = merged.next().unwrap() {
+            assert!(next.batch.num_rows() <= 40, "{} rows of 50 kB", next.batch.num_rows());
+            found.extend_from_slice(next.batch.column(0).as_primitive::<Int64Type>().values());
+        }
+        assert_eq!(found, (0..600).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn runs_of_any_order_become_one() {
         let scattered: Vec<Vec<i64>> =
-            (0..40).map(|batch| (0..1000).map(|row| (batch * 7919 + row * 104_729) % 5_003).collect()).collect();
+            (0..70).map(|batch| (0..1000).map(|row| (batch * 7919 + row * 104_729) % 5_003).collect()).collect();
         let ordered: Vec<Vec<i64>> = (0..40).map(|batch| (0..1000).map(|row| batch * 1000 + row).collect()).collect();
         for batches in [scattered, ordered, vec![], vec![vec![]], vec![vec![3, 1, 2]]] {
             for run_bytes in [1, 20_000, usize::MAX] {

@@ -80,6 +80,8 @@ pub(crate) struct Core {
     table: TableName,
     epoch: u64,
     nonce: String,
+    /// Whether the holder before did not let go itself: it may live on, and a write of its be on the way.
+    took_over: bool,
     released: AtomicBool,
     beaten_at: Mutex<Instant>,
 }
@@ -88,6 +90,11 @@ impl Core {
     /// The fencing token.
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// Says whether the holder before may still have a write on the way.
+    pub(crate) fn took_over(&self) -> bool {
+        self.took_over
     }
 
     /// Fails once the lease is no longer ours.
@@ -162,13 +169,16 @@ pub(crate) async fn take(lake: &Lake, table: &TableName, holder: &str) -> Result
     let root = place::leases_root(table);
     let store = lake.object_store();
     let newest = newest_epoch(store.as_ref(), &root).await?;
+    let mut took_over = false;
     if newest > 0 {
         let claim = read_claim(store.as_ref(), &root, newest, table).await?;
         // A claim that vanished was swept by a newer holder: the next attempt sees that one.
-        if let Some(claim) = claim
-            && !is_over(lake, &root, newest, &claim).await?
-        {
-            return Ok(busy(&claim));
+        if let Some(claim) = claim {
+            match ending(lake, &root, newest, &claim).await? {
+                Ending::None => return Ok(busy(&claim)),
+                Ending::LetGo => {}
+                Ending::Silence => took_over = true,
+            }
         }
     }
     let claim = Claim {
@@ -187,6 +197,7 @@ pub(crate) async fn take(lake: &Lake, table: &TableName, holder: &str) -> Result
         table: table.clone(),
         epoch,
         nonce: claim.nonce,
+        took_over,
         released: AtomicBool::new(false),
         beaten_at: Mutex::new(Instant::now()),
     });
@@ -227,17 +238,26 @@ async fn read_claim(
     Ok(Some(claim))
 }
 
-/// Says whether the holder of an epoch has let go, is dead, or has been silent for too long.
-async fn is_over(lake: &Lake, root: &Path, epoch: u64, claim: &Claim) -> Result<bool, StoreError> {
-    if lake.inner.host.knows_dead(&claim.process) {
-        return Ok(true);
-    }
+/// How the lease of an epoch ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// It is held.
+    None,
+    /// Its holder has let go.
+    LetGo,
+    /// Its holder died, or has been silent for too long.
+    Silence,
+}
+
+async fn ending(lake: &Lake, root: &Path, epoch: u64, claim: &Claim) -> Result<Ending, StoreError> {
     let path = beat_path(root, epoch);
     let content = read(lake.inner.store.as_ref(), &path).await?.unwrap_or_default();
     if serde_json::from_slice::<Beat>(&content).is_ok_and(|beat| beat.released) {
-        return Ok(true);
+        return Ok(Ending::LetGo);
     }
-    Ok(lake.inner.leases.silence(path, content, Instant::now()) >= SILENCE_MAX)
+    let is_over = lake.inner.host.knows_dead(&claim.process)
+        || lake.inner.leases.silence(path, content, Instant::now()) >= SILENCE_MAX;
+    Ok(if is_over { Ending::Silence } else { Ending::None })
 }
 
 /// Creates an epoch's object; returns the winner's claim if that is another one.

@@ -55,7 +55,7 @@ pub use durable::FlushObserver;
 pub use host::HostInfo;
 pub use lake::Lake;
 pub use log::LogState;
-pub use maintain::{Expired, Optimized, RETENTION_DAYS_MIN, RawReport, TableReport, Vacuumed};
+pub use maintain::{Ages, Expired, Optimized, RETENTION_DAYS_MIN, RawReport, TableReport, Vacuumed};
 pub use output::SortedLimits;
 pub use s3::OPTION_CA_CERTIFICATES;
 pub use snapshot::{DataFile, TableSnapshot};

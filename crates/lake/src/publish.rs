@@ -54,11 +54,11 @@ impl Spool {
 pub(crate) fn data_folder(lake: &Lake, log: &TableLog, spool: &Spool) -> Result<Folder, StoreError> {
     let flusher = lake.inner.flusher.clone();
     let Some(root) = lake.local_root() else {
-        return Ok(Folder { path: spool.path().to_owned(), partition: String::new(), in_place: false, flusher });
+        return Ok(Folder::new(spool.path().to_owned(), false, flusher));
     };
     let path = log.root.parts().fold(root.to_owned(), |path, part| path.join(part.as_ref()));
     std::fs::create_dir_all(&path).map_err(|error| file_error("write", &path, error))?;
-    Ok(Folder { path, partition: String::new(), in_place: true, flusher })
+    Ok(Folder::new(path, true, flusher))
 }
 
 /// Puts `file` in its place, where it is not yet, and returns the action that adds it to the table.

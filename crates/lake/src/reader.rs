@@ -5,11 +5,12 @@ use std::fs::File;
 use std::path::Path;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
-use arrow::compute::cast;
-use arrow::datatypes::SchemaRef;
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use hambar_core::StoreError;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::file::metadata::RowGroupMetaData;
 
 use crate::actions::Add;
 use crate::encode::digest;
@@ -20,8 +21,12 @@ use crate::partition::constant;
 use crate::publish::TAG_DIGEST;
 use crate::snapshot::{DataFile, TableSnapshot, data_path};
 
-/// Rows of a batch.
+/// Rows of a batch, where they are narrow.
 const BATCH_ROWS: usize = 16 * 1024;
+/// Bytes of a batch, about: wide rows come in smaller batches.
+const BATCH_BYTES: u64 = 4 * 1024 * 1024;
+/// Rows of a batch, however wide.
+const BATCH_ROWS_MIN: u64 = 16;
 
 /// The rows of one data file.
 pub(crate) struct FileReader {
@@ -48,7 +53,8 @@ impl FileReader {
             return Err(wrong(format!("has {size} bytes, the log says {}", add.size)));
         }
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| wrong(error.to_string()))?;
-        let builder = builder.with_batch_size(BATCH_ROWS);
+        let size = batch_rows(builder.metadata().row_groups());
+        let builder = builder.with_batch_size(size);
         let builder = if let Some(limit) = limit { builder.with_limit(limit) } else { builder };
         Ok(Self {
             label: label.to_owned(),
@@ -58,6 +64,20 @@ impl FileReader {
             batches: builder.build().map_err(|error| wrong(error.to_string()))?,
         })
     }
+}
+
+/// How many rows of these row groups make a batch: memory must not grow with the width of rows.
+pub(crate) fn batch_rows(groups: &[RowGroupMetaData]) -> usize {
+    let widest = groups.iter().map(|group| {
+        let bytes = group.columns().iter().map(|column| {
+            // Repeated texts are stored once, but read as often as they occur.
+            let texts = column.unencoded_byte_array_data_bytes().unwrap_or(0);
+            u64::try_from(texts.max(column.uncompressed_size())).unwrap_or(0)
+        });
+        bytes.sum::<u64>() / u64::try_from(group.num_rows()).unwrap_or(1).max(1)
+    });
+    let rows = (BATCH_BYTES / widest.max().unwrap_or(1).max(1)).max(BATCH_ROWS_MIN);
+    usize::try_from(rows).unwrap_or(BATCH_ROWS).min(BATCH_ROWS)
 }
 
 impl Iterator for FileReader {
@@ -83,12 +103,17 @@ pub(crate) fn adapt(
         .map(|field| match (values.get(field.name()), batch.column_by_name(field.name())) {
             (Some(text), _) => constant(text.as_deref(), field, count),
             (None, Some(column)) if column.data_type() == field.data_type() => Ok(column.clone()),
-            (None, Some(column)) => cast(column, field.data_type()),
+            (None, Some(column)) => exact_cast(column, field.data_type()),
             (None, None) => Ok(new_null_array(field.data_type(), count)),
         })
         .collect();
     let options = RecordBatchOptions::new().with_row_count(Some(count));
     RecordBatch::try_new_with_options(schema.clone(), columns?, &options)
+}
+
+/// Brings a column to another type; a value that has no form there is an error, never NULL.
+pub(crate) fn exact_cast(column: &ArrayRef, data_type: &DataType) -> Result<ArrayRef, ArrowError> {
+    cast_with_options(column, data_type, &CastOptions { safe: false, ..CastOptions::default() })
 }
 
 impl Lake {

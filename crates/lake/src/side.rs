@@ -45,27 +45,22 @@ pub(crate) async fn place_files(
     Ok(adds)
 }
 
-/// Commits the rows that `sequence` supersedes. Without any, only what a dead run left is removed.
-pub(crate) async fn commit_history(lake: &Lake, log: &TableLog, sequence: u64, adds: &[Add]) -> Result<(), StoreError> {
-    for attempt in 1..=ATTEMPTS_MAX {
-        let state = current(lake, log).await?;
-        let stale = unfinished(log, &state, sequence)?;
-        if adds.is_empty() && stale.is_empty() {
-            return Ok(());
-        }
-        let now = lake.inner.clock.now().as_millisecond();
-        let txn = Txn { app_id: APP_ID.to_owned(), version: sequence.cast_signed(), last_updated: Some(now) };
-        let mut lines = vec![
-            info("WRITE", now, [("hambar.sequence", Value::from(sequence))]),
-            Line { txn: Some(txn), ..Line::default() },
-        ];
-        extend(&mut lines, &stale, adds, now);
-        if commit::put(log, state.version + 1, &lines).await? == Put::Won {
-            return Ok(());
-        }
-        commit::pause(attempt).await;
-    }
-    Err(StoreError::Contended { table: log.label.clone(), attempts: ATTEMPTS_MAX })
+/// Puts the next version of the history after `state`: rows that `sequence` supersedes come, what a dead run left goes.
+pub(crate) async fn put_history(
+    lake: &Lake,
+    log: &TableLog,
+    state: &LogState,
+    sequence: u64,
+    (stale, adds): (&[Arc<Add>], &[Add]),
+) -> Result<Put, StoreError> {
+    let now = lake.inner.clock.now().as_millisecond();
+    let txn = Txn { app_id: APP_ID.to_owned(), version: sequence.cast_signed(), last_updated: Some(now) };
+    let mut lines = vec![
+        info("WRITE", now, [("hambar.sequence", Value::from(sequence))]),
+        Line { txn: Some(txn), ..Line::default() },
+    ];
+    extend(&mut lines, stale, adds, now);
+    commit::put(log, state.version + 1, &lines).await
 }
 
 /// Commits the rejects of `run`, in place of those that the same run committed before.
@@ -93,7 +88,8 @@ pub(crate) async fn commit_rejects(lake: &Lake, log: &TableLog, run: &str, adds:
     Err(StoreError::Contended { table: log.label.clone(), attempts: ATTEMPTS_MAX })
 }
 
-async fn current(lake: &Lake, log: &TableLog) -> Result<Arc<LogState>, StoreError> {
+/// The newest state of a table that must be there and take our commits.
+pub(crate) async fn current(lake: &Lake, log: &TableLog) -> Result<Arc<LogState>, StoreError> {
     let state = lake.newest(log).await?.ok_or_else(|| missing(format!("table `{}`", log.label)))?;
     refuse_foreign(log, &state)?;
     Ok(state)
@@ -105,7 +101,7 @@ fn extend(lines: &mut Vec<Line>, removes: &[Arc<Add>], adds: &[Add], now: i64) {
 }
 
 /// Files whose rows belong to `sequence` or later: their run died before it reached the current table.
-fn unfinished(log: &TableLog, state: &LogState, sequence: u64) -> Result<Vec<Arc<Add>>, StoreError> {
+pub(crate) fn unfinished(log: &TableLog, state: &LogState, sequence: u64) -> Result<Vec<Arc<Add>>, StoreError> {
     if state.sequence() < sequence {
         return Ok(Vec::new());
     }

@@ -22,10 +22,7 @@ use parquet::schema::types::SchemaDescriptor;
 
 use crate::actions::Add;
 use crate::error::damaged;
-use crate::reader::adapt;
-
-/// Rows of a batch.
-const BATCH_ROWS: usize = 16 * 1024;
+use crate::reader::{adapt, batch_rows, check_bytes};
 
 /// A data file, open.
 #[derive(Debug)]
@@ -37,7 +34,7 @@ pub(crate) struct SourceFile {
 }
 
 impl SourceFile {
-    /// Opens the file that `add` names, which lies at `path`. Columns that `schema` has as dictionaries are read as such.
+    /// Opens the file that `add` names, which lies at `path`, and reads it once to see that it is whole. Columns that `schema` has as dictionaries are read as such.
     pub(crate) fn open(label: &str, path: &Path, add: &Arc<Add>, schema: &Schema) -> Result<Self, StoreError> {
         let wrong = |what: String| damaged(label, format!("data file `{}`: {what}", add.path));
         let file = File::open(path).map_err(|error| wrong(error.to_string()))?;
@@ -45,6 +42,8 @@ impl SourceFile {
         if size != add.size {
             return Err(wrong(format!("has {size} bytes, the log says {}", add.size)));
         }
+        // Damage must not be compared with a run, nor copied into a file that looks sound.
+        check_bytes(label, path, add)?;
         let metadata = load(&file, schema).map_err(|error| wrong(error.to_string()))?;
         Ok(Self { label: label.to_owned(), add: Arc::clone(add), file, metadata })
     }
@@ -110,7 +109,7 @@ impl SourceFile {
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
             .with_row_groups(vec![group])
             .with_projection(mask)
-            .with_batch_size(BATCH_ROWS);
+            .with_batch_size(batch_rows(std::slice::from_ref(self.group(group))));
         let builder = match selection {
             Some(selection) => builder.with_row_selection(selection),
             None => builder,

@@ -15,13 +15,20 @@ use hambar_core::StoreError;
 use tokio::task::JoinHandle;
 
 use crate::error::{file as file_error, job, rows};
+use crate::external::{KeyRange, MergedRuns, SortedBatch};
 use crate::partition::batch_bytes;
 use crate::sortkey::SortKey;
 
 /// Bytes of rows that are sorted in memory at once. While one run is sorted the next one is collected.
 const RUN_BYTES: usize = 64 * 1024 * 1024;
-/// Rows of a batch in a sorted run.
+/// Rows of a batch in a sorted run, where they are narrow.
 const RUN_BATCH_ROWS: usize = 16 * 1024;
+/// Bytes of a batch in a sorted run, about: wide rows come in smaller batches.
+const RUN_BATCH_BYTES: usize = 1024 * 1024;
+/// Rows of a batch in a sorted run, however wide.
+const RUN_BATCH_ROWS_MIN: usize = 16;
+/// Sorted runs that are read at once, with a batch and an open file each; more are merged into longer ones before.
+pub(crate) const RUNS_MAX: usize = 32;
 
 /// One sorted run, with the first key of each of its batches: readers can start in its middle.
 #[derive(Debug)]
@@ -29,6 +36,8 @@ pub(crate) struct Run {
     batches: RunBatches,
     /// For each batch its first key, as comparable bytes, and its rows.
     index: Vec<(Vec<u8>, usize)>,
+    /// Rows that a batch has at most.
+    batch_rows: usize,
 }
 
 #[derive(Debug)]
@@ -56,6 +65,11 @@ impl Run {
                 Ok(RunReader::File(path.clone(), Box::new(reader)))
             }
         }
+    }
+
+    /// Rows that a batch has at most, so that it takes about [`RUN_BATCH_BYTES`].
+    pub(crate) fn batch_rows(&self) -> usize {
+        self.batch_rows
     }
 
     /// The first key of each batch, as comparable bytes, with the rows of the batch.
@@ -152,7 +166,43 @@ impl Sorter {
             };
             self.runs.push(run);
         }
-        Ok(std::mem::take(&mut self.runs))
+        let mut runs = std::mem::take(&mut self.runs);
+        while runs.len() > RUNS_MAX {
+            let joined = (runs.len() - RUNS_MAX + 1).min(RUNS_MAX);
+            let longer = self.join(runs.drain(..joined).collect())?;
+            runs.push(longer);
+        }
+        Ok(runs)
+    }
+
+    /// Merges runs into one, and removes their files.
+    fn join(&self, runs: Vec<Run>) -> Result<Run, StoreError> {
+        let mut merged = MergedRuns::open(&self.label, &self.key, &runs, &KeyRange::default())?;
+        let mut output: Option<(FileWriter<BufWriter<File>>, PathBuf)> = None;
+        let mut index = Vec::new();
+        while let Some(SortedBatch { batch, rows }) = merged.next()? {
+            let (writer, path) = match &mut output {
+                Some(open) => open,
+                None => output.insert(begin(self.next_path(), &batch.schema())?),
+            };
+            writer.write(&batch).map_err(|error| file_error("write", path, error))?;
+            index.push((rows.row(0).data().to_vec(), batch.num_rows()));
+        }
+        let batch_rows = runs.iter().map(Run::batch_rows).min().unwrap_or(RUN_BATCH_ROWS);
+        let batches = match output {
+            None => RunBatches::Memory(Vec::new()),
+            Some((mut writer, path)) => {
+                writer.finish().map_err(|error| file_error("write", &path, error))?;
+                RunBatches::File(path)
+            }
+        };
+        for run in &runs {
+            if let RunBatches::File(path) = &run.batches {
+                // Scratch space; it goes with the spool at the latest.
+                let _ = std::fs::remove_file(path);
+            }
+        }
+        Ok(Run { batches, index, batch_rows })
     }
 
     fn take_in(&mut self, batch: RecordBatch) {
@@ -179,30 +229,47 @@ impl Sorter {
 
 fn sort_in_memory(key: &SortKey, batches: Vec<RecordBatch>) -> Result<Run, ArrowError> {
     let mut sorted = Vec::new();
-    let index = sort(key, batches, |batch| {
+    let batch_rows = batch_rows(&batches);
+    let index = sort(key, batches, batch_rows, |batch| {
         sorted.push(batch);
         Ok(())
     })?;
-    Ok(Run { batches: RunBatches::Memory(sorted), index })
+    Ok(Run { batches: RunBatches::Memory(sorted), index, batch_rows })
 }
 
 fn sort_to_file(key: &SortKey, batches: Vec<RecordBatch>, path: PathBuf) -> Result<Run, StoreError> {
-    let fail = |error: ArrowError| file_error("write", &path, error);
     let Some(schema) = batches.first().map(|batch| -> SchemaRef { batch.schema() }) else {
-        return Ok(Run { batches: RunBatches::Memory(Vec::new()), index: Vec::new() });
+        return Ok(Run { batches: RunBatches::Memory(Vec::new()), index: Vec::new(), batch_rows: RUN_BATCH_ROWS });
     };
-    let file = File::create(&path).map_err(|error| file_error("write", &path, error))?;
-    let mut writer = FileWriter::try_new(BufWriter::new(file), &schema).map_err(fail)?;
-    let index = sort(key, batches, |batch| writer.write(&batch)).map_err(fail)?;
+    let batch_rows = batch_rows(&batches);
+    let (mut writer, path) = begin(path, &schema)?;
+    let fail = |error: ArrowError| file_error("write", &path, error);
+    let index = sort(key, batches, batch_rows, |batch| writer.write(&batch)).map_err(fail)?;
     writer.finish().map_err(fail)?;
     drop(writer);
-    Ok(Run { batches: RunBatches::File(path), index })
+    Ok(Run { batches: RunBatches::File(path), index, batch_rows })
+}
+
+fn begin(path: PathBuf, schema: &SchemaRef) -> Result<(FileWriter<BufWriter<File>>, PathBuf), StoreError> {
+    let file = File::create(&path).map_err(|error| file_error("write", &path, error))?;
+    match FileWriter::try_new(BufWriter::new(file), schema) {
+        Ok(writer) => Ok((writer, path)),
+        Err(error) => Err(file_error("write", &path, error)),
+    }
+}
+
+/// How many of these rows make a batch.
+fn batch_rows(batches: &[RecordBatch]) -> usize {
+    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    let bytes: usize = batches.iter().map(|batch| batch_bytes(batch, batch.num_rows())).sum();
+    (RUN_BATCH_BYTES / (bytes / rows.max(1)).max(1)).clamp(RUN_BATCH_ROWS_MIN, RUN_BATCH_ROWS)
 }
 
 /// Hands the rows of `batches` to `emit` in order; returns the first key and the rows of each batch that it made.
 fn sort(
     key: &SortKey,
     batches: Vec<RecordBatch>,
+    batch_rows: usize,
     mut emit: impl FnMut(RecordBatch) -> Result<(), ArrowError>,
 ) -> Result<Vec<(Vec<u8>, usize)>, ArrowError> {
     let wrong = |error: StoreError| ArrowError::ComputeError(error.to_string());
@@ -217,7 +284,7 @@ fn sort(
     if is_sorted(&keys) {
         // Providers' extracts mostly come in order; then nothing has to be moved.
         drop(keys);
-        emit_in_turn(batches, &mut emit)?;
+        emit_in_turn(batches, batch_rows, &mut emit)?;
         return Ok(index);
     }
     let mut order: Vec<(u32, u32)> = Vec::with_capacity(batches.iter().map(RecordBatch::num_rows).sum());
@@ -229,7 +296,7 @@ fn sort(
     });
     drop(keys);
     let sources: Vec<&RecordBatch> = batches.iter().collect();
-    for chunk in order.chunks(RUN_BATCH_ROWS) {
+    for chunk in order.chunks(batch_rows) {
         let indices: Vec<(usize, usize)> = chunk.iter().map(|(batch, row)| (*batch as usize, *row as usize)).collect();
         emit(interleave_record_batch(&sources, &indices)?)?;
     }
@@ -239,12 +306,13 @@ fn sort(
 /// Hands over batches of the usual size, whatever size they came in.
 fn emit_in_turn(
     batches: Vec<RecordBatch>,
+    batch_rows: usize,
     emit: &mut impl FnMut(RecordBatch) -> Result<(), ArrowError>,
 ) -> Result<(), ArrowError> {
     let Some(schema) = batches.first().map(RecordBatch::schema) else {
         return Ok(());
     };
-    let mut coalescer = BatchCoalescer::new(schema, RUN_BATCH_ROWS);
+    let mut coalescer = BatchCoalescer::new(schema, batch_rows);
     for batch in batches {
         coalescer.push_batch(batch)?;
         while let Some(full) = coalescer.next_completed_batch() {

@@ -162,6 +162,9 @@ fn text_bounds(chunks: &[&Statistics]) -> Option<(Value, Value)> {
         // The highest character stands above whatever was cut off.
         capped.push(char::MAX);
     }
+    if capped.as_str() < high {
+        return None;
+    }
     Some((cut.into(), capped.into()))
 }
 

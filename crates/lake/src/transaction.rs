@@ -1,12 +1,13 @@
 //! One run, one commit: history first, rejects, then the current table, each exactly once.
 //!
 //! The current table's commit decides. A history commit whose number the current table never reaches is ignored by
-//! readers, and replaced by the next run with that number.
+//! readers, and replaced by the next run with that number. Its run may live on without its lease, slow or cut off: before
+//! its rows are replaced, a commit without rows takes the version that it was about to make.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use hambar_core::{
     Checkpoint, CommitOutcome, CommitRequest, Fingerprint, Position, RunId, StoreError, WriteMode, provenance,
 };
@@ -24,8 +25,9 @@ use crate::place;
 use crate::publish::{data_folder, discard, flush_entries, publish};
 use crate::side::{self, SideFiles};
 use crate::snapshot::{
-    PROPERTY_CHECKPOINT, PROPERTY_FINGERPRINT, PROPERTY_RECORDED_AT, PROPERTY_RUN, PROPERTY_SEQUENCE, run_of,
+    PROPERTY_CHECKPOINT, PROPERTY_FINGERPRINT, PROPERTY_RECORDED_AT, PROPERTY_RUN, PROPERTY_SEQUENCE, run_of, schema_of,
 };
+use crate::widen::content_of;
 use crate::writer::{Body, Frame, LakeWriter, stored_checkpoint};
 
 /// Table property: the version that the newest run's commit made.
@@ -60,6 +62,17 @@ struct Transaction {
     request: CommitRequest,
     sequence: u64,
     rejects: SideFiles,
+    /// History files under this run's number whose writer cannot commit any more: its own, and fenced ones.
+    replaceable: BTreeSet<String>,
+}
+
+/// Whether the history is ready for the table's commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum History {
+    /// It holds what the plan supersedes, and nothing else under this number.
+    Ready,
+    /// Somebody else is, or may be, about to commit the same number: the plan no longer holds.
+    Disputed,
 }
 
 /// Commits what `writer` collected.
@@ -79,7 +92,7 @@ pub(crate) async fn commit(writer: LakeWriter, request: CommitRequest) -> Result
         }
     };
     let sequence = frame.base + 1;
-    let mut transaction = Transaction { frame, request, sequence, rejects };
+    let mut transaction = Transaction { frame, request, sequence, rejects, replaceable: BTreeSet::new() };
     let prepared = transaction.prepare(body).await?;
     transaction.run(&prepared).await
 }
@@ -100,8 +113,7 @@ impl Transaction {
                 Ok(Prepared::Files { adds, fingerprint: appended.fingerprint })
             }
             Body::Sort { sorter, key, sources } => {
-                let mut history: Vec<Field> = frame.full.fields().iter().map(|field| field.as_ref().clone()).collect();
-                history.extend(provenance::history_fields());
+                let history = self.history_columns().await?;
                 let absent = if frame.spec.write == WriteMode::Snapshot { Absent::Withdrawn } else { Absent::Kept };
                 Ok(Prepared::Merge(Arc::new(MergeTask {
                     lake: frame.lake.clone(),
@@ -110,7 +122,7 @@ impl Transaction {
                     key,
                     content: frame.content.clone(),
                     full: frame.full.clone(),
-                    history: Arc::new(Schema::new(history)),
+                    history,
                     partitioning: frame.partitioning.clone(),
                     absent,
                     runs: sorter.finish().await?,
@@ -118,7 +130,7 @@ impl Transaction {
                     recorded_at: frame.recorded_at,
                     sequence: self.sequence,
                     folder: frame.folder.clone(),
-                    history_folder: data_folder(&frame.lake, &self.history_log(), &frame.spool)?,
+                    history_folder: data_folder(&frame.lake, &self.history_log(), &frame.spool)?.of_drafts(),
                     spool: frame.spool.path().to_owned(),
                 })))
             }
@@ -133,34 +145,48 @@ impl Transaction {
                 return Ok(outcome);
             }
             refuse_foreign(&self.frame.log, &state)?;
+            self.refuse_other_columns(&state)?;
             let planned = self.plan(prepared, &state).await?;
+            // From here on a commit may name the files: they are deleted on purpose only.
+            self.keep_drafts(prepared);
             self.commit_rejects().await?;
             if planned.fresh == 0 && planned.withdrawn == 0 && self.stands_still(&state)? {
                 self.discard(&planned).await;
                 return Ok(CommitOutcome::Unchanged);
             }
-            self.commit_history(&planned).await?;
-            if let Some(lease) = &self.frame.lease {
-                lease.check().await?;
-            }
-            let version = state.version + 1;
-            let lines = self.lines(&state, &planned)?;
-            if commit::put(&self.frame.log, version, &lines).await? == Put::Won {
-                // Only warms the cache; the commit is durable whatever comes of it.
-                let _ = self.frame.lake.newest(&self.frame.log).await;
-                return Ok(CommitOutcome::Committed {
-                    version,
-                    rows: planned.fresh,
-                    revised: planned.revised,
-                    withdrawn: planned.withdrawn,
-                });
+            if let Some(committed) = self.put(&state, &planned).await? {
+                return Ok(committed);
             }
             if matches!(prepared, Prepared::Merge(_)) {
                 self.discard(&planned).await;
             }
             commit::pause(attempt).await;
         }
+        self.discard_prepared(prepared).await;
         Err(StoreError::Contended { table: self.frame.log.label.clone(), attempts: ATTEMPTS_MAX })
+    }
+
+    /// Commits the history, then the table; `None` where somebody else made the version, or may be about to.
+    async fn put(&mut self, state: &LogState, planned: &Planned) -> Result<Option<CommitOutcome>, StoreError> {
+        if self.commit_history(planned).await? == History::Disputed {
+            return Ok(None);
+        }
+        if let Some(lease) = &self.frame.lease {
+            lease.check().await?;
+        }
+        let version = state.version + 1;
+        let lines = self.lines(state, planned)?;
+        if commit::put(&self.frame.log, version, &lines).await? == Put::Lost {
+            return Ok(None);
+        }
+        // Only warms the cache; the commit is durable whatever comes of it.
+        let _ = self.frame.lake.newest(&self.frame.log).await;
+        Ok(Some(CommitOutcome::Committed {
+            version,
+            rows: planned.fresh,
+            revised: planned.revised,
+            withdrawn: planned.withdrawn,
+        }))
     }
 
     async fn newest(&self) -> Result<Arc<LogState>, StoreError> {
@@ -177,6 +203,19 @@ impl Transaction {
         }
         let winner = newest.unwrap_or_else(|| RunId("unknown".to_owned()));
         (state.sequence() != self.frame.base).then_some(CommitOutcome::Conflict { winner })
+    }
+
+    /// Refuses to go on where the table's columns are no longer those that the rows were brought to.
+    fn refuse_other_columns(&self, state: &LogState) -> Result<(), StoreError> {
+        let columns = |schema: &SchemaRef| -> Vec<(String, DataType)> {
+            schema.fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect()
+        };
+        let newest = content_of(schema_of(&self.frame.log, state)?.as_ref());
+        if columns(&newest) == columns(&self.frame.content) {
+            return Ok(());
+        }
+        let what = format!("version {} has other columns than the run began with", state.version);
+        Err(StoreError::Changed { table: self.frame.log.label.clone(), what })
     }
 
     /// Says whether the run got no further than the newest commit: what was merely seen does not count.
@@ -234,14 +273,71 @@ impl Transaction {
         self.frame.lake.log(&place::history_root(&self.frame.spec.name), &label)
     }
 
-    async fn commit_history(&self, planned: &Planned) -> Result<(), StoreError> {
-        let (lake, log) = (&self.frame.lake, self.history_log());
+    /// The columns of history files: those of the table, in the types that the history has. They are the same unless a
+    /// widening died between the two tables.
+    async fn history_columns(&self) -> Result<SchemaRef, StoreError> {
+        let log = self.history_log();
+        let state = side::current(&self.frame.lake, &log).await?;
+        let stored = schema_of(&log, &state)?;
+        let own = self.frame.full.fields().iter().map(|field| field.as_ref().clone());
+        let fields = own.chain(provenance::history_fields()).map(|field| match stored.field_with_name(field.name()) {
+            Ok(known) => field.with_data_type(known.data_type().clone()),
+            Err(_) => field,
+        });
+        Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
+    }
+
+    /// Commits the rows that the plan supersedes. Without any, only what a dead run left is removed.
+    async fn commit_history(&mut self, planned: &Planned) -> Result<History, StoreError> {
+        let (lake, log) = (self.frame.lake.clone(), self.history_log());
         let mark = self.sequence.to_string();
-        let adds = side::place_files(lake, &log, &planned.history, side::TAG_SEQUENCE, &mark).await?;
+        let adds = side::place_files(&lake, &log, &planned.history, side::TAG_SEQUENCE, &mark).await?;
         if !adds.is_empty() {
-            flush_entries(lake, &data_folder(lake, &log, &self.frame.spool)?, &planned.history).await?;
+            flush_entries(&lake, &data_folder(&lake, &log, &self.frame.spool)?, &planned.history).await?;
         }
-        side::commit_history(lake, &log, self.sequence, &adds).await
+        for attempt in 1..=ATTEMPTS_MAX {
+            let past = side::current(&lake, &log).await?;
+            let stale = side::unfinished(&log, &past, self.sequence)?;
+            // Whoever had the lease before may be about to write the history's next version, and find it taken.
+            let took_over = self.frame.lease.as_ref().is_some_and(|lease| lease.took_over());
+            if adds.is_empty() && stale.is_empty() && !took_over {
+                return Ok(History::Ready);
+            }
+            if !self.may_replace(&stale).await? {
+                discard(&lake, &log, adds.into_iter().map(|add| add.path).collect()).await;
+                return Ok(History::Disputed);
+            }
+            if side::put_history(&lake, &log, &past, self.sequence, (&stale, &adds)).await? == Put::Won {
+                self.replaceable.extend(adds.into_iter().map(|add| add.path));
+                return Ok(History::Ready);
+            }
+            commit::pause(attempt).await;
+        }
+        Err(StoreError::Contended { table: log.label, attempts: ATTEMPTS_MAX })
+    }
+
+    /// Says whether the history may be written to, and `stale` be removed from it. Asked after the history was read: whoever
+    /// took over before that is seen here, and whoever does so later wins the history's next version or finds ours there.
+    async fn may_replace(&mut self, stale: &[Arc<Add>]) -> Result<bool, StoreError> {
+        if let Some(lease) = &self.frame.lease {
+            lease.check().await?;
+        }
+        let newest = self.newest().await?;
+        if newest.sequence() != self.frame.base {
+            return Ok(false);
+        }
+        let paths = stale.iter().map(|file| file.path.clone());
+        let strange: Vec<String> = paths.filter(|path| !self.replaceable.contains(path)).collect();
+        if strange.is_empty() {
+            return Ok(true);
+        }
+        // Whoever wrote them may have checked its lease before it lost it, and its commit be on the way.
+        let now = self.frame.lake.inner.clock.now().as_millisecond();
+        let fence = [info("FENCE", now, [("hambar.rows", Value::from(0))])];
+        if commit::put(&self.frame.log, newest.version + 1, &fence).await? == Put::Won {
+            self.replaceable.extend(strange);
+        }
+        Ok(false)
     }
 
     /// Commits the rejects, once: another plan of the same run finds nothing left to do.
@@ -312,6 +408,13 @@ impl Transaction {
             (PROPERTY_VERSION.to_owned(), (state.version + 1).to_string()),
         ]);
         Ok(configuration)
+    }
+
+    fn keep_drafts(&self, prepared: &Prepared) {
+        self.frame.folder.keep_drafts();
+        if let Prepared::Merge(task) = prepared {
+            task.history_folder.keep_drafts();
+        }
     }
 
     async fn discard(&self, planned: &Planned) {

@@ -19,7 +19,8 @@ pub struct VersionInfo {
     pub version: u64,
     /// When it was made, by the writer's clock.
     pub committed_at: Option<Timestamp>,
-    /// `CREATE TABLE`, `WRITE`, `MERGE`, `ADD COLUMNS`, `OPTIMIZE` …
+    /// `CREATE TABLE`, `WRITE`, `MERGE`, `ADD COLUMNS`, `OPTIMIZE` …; `FENCE` for a commit without rows, after a run that
+    /// died or lost its lease.
     pub operation: String,
     /// The run that made it.
     pub run: Option<RunId>,
@@ -54,6 +55,18 @@ pub(crate) async fn list(log: &TableLog) -> Result<Vec<VersionInfo>, StoreError>
         .buffered(LOG_READS_MAX);
     let all: Vec<Option<VersionInfo>> = read.try_collect().await?;
     Ok(all.into_iter().flatten().collect())
+}
+
+/// Reads the newest commit that the log still has as JSON; `None` where there is none.
+pub(crate) async fn newest(log: &TableLog) -> Result<Option<VersionInfo>, StoreError> {
+    let Some(version) = checkpoint::list(log).await?.newest else {
+        return Ok(None);
+    };
+    let Some(bytes) = log.read_commit(version).await? else {
+        return Ok(None);
+    };
+    let lines = parse(&log.label, &log.commit_path(version), &bytes)?;
+    Ok(Some(describe(version, &lines)))
 }
 
 fn describe(version: u64, lines: &[Line]) -> VersionInfo {

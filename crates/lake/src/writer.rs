@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray, UInt32Array, new_null_array};
-use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use hambar_core::{
@@ -22,6 +21,7 @@ use crate::log::{LogState, TableLog};
 use crate::partition::{Partitioning, repeated_text};
 use crate::place;
 use crate::publish::{Spool, data_folder};
+use crate::reader::exact_cast;
 use crate::snapshot::{PROPERTY_CHECKPOINT, recorded_at, run_of, schema_of};
 use crate::sortkey::SortKey;
 use crate::spill::Sorter;
@@ -139,7 +139,7 @@ impl LakeWriter {
         let mut full: Vec<Field> = content.fields().iter().map(|field| field.as_ref().clone()).collect();
         full.extend(provenance::current_fields());
         let spool = Spool::new(lake)?;
-        let folder = data_folder(lake, &log, &spool)?;
+        let folder = data_folder(lake, &log, &spool)?.of_drafts();
         let partitioning = Partitioning::new(&current.metadata.partition_columns);
         let body = match spec.write {
             WriteMode::Append => Body::Append(Appender::new(&label, folder.clone(), partitioning.clone())),
@@ -200,7 +200,10 @@ impl LakeWriter {
                 Some(column) if keeps_dictionaries && matches!(column.data_type(), DataType::Dictionary(_, _)) => {
                     column.clone()
                 }
-                Some(column) => cast(column, field.data_type()).map_err(|error| wrong(error.to_string()))?,
+                Some(column) => {
+                    let fail = |error| wrong(format!("column `{}`: {error}", field.name()));
+                    exact_cast(column, field.data_type()).map_err(fail)?
+                }
             };
             fields.push(Field::new(field.name(), column.data_type().clone(), true));
             columns.push(column);

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use arrow::array::AsArray;
 use futures::{StreamExt, TryStreamExt};
 use hambar_core::{Lease, LeaseOutcome, StoreError, TableName, TableStore};
-use hambar_lake::{Access, Lake};
+use hambar_lake::{Access, Ages, Lake};
 use hambar_run::archive::StoreArchive;
 use hambar_run::retention::{BodyHash, Claim, Claims, Need, TableCommits, body_hash, unnamed};
 use hambar_run::spec::Retention;
@@ -29,14 +29,15 @@ type Declared = BTreeMap<TableName, Retention>;
 pub(crate) async fn vacuum(context: &Context, arguments: &VacuumArguments) -> Result<()> {
     let lake = context.lake(Access::ReadWrite).await?;
     let declared = declared(context)?;
+    let ages = lake.ages().await?;
     for table in maintain::selected(&lake, &arguments.select.names).await? {
         if let Some(retention) = declared.get(&table) {
-            expire(&lake, &table, retention, arguments.dry_run).await?;
+            expire(&lake, &ages, &table, retention, arguments.dry_run).await?;
         }
-        files(&lake, &table, &declared, arguments).await?;
+        files(&lake, &ages, &table, &declared, arguments).await?;
     }
     if arguments.select.names.is_empty() {
-        raw(context, &lake, &declared, arguments.dry_run).await.context("look after raw bytes")?;
+        raw(context, &lake, &ages, &declared, arguments.dry_run).await.context("look after raw bytes")?;
     }
     Ok(())
 }
@@ -55,7 +56,13 @@ fn verb(is_dry_run: bool) -> &'static str {
 }
 
 /// Removes the files of replaced versions. A pipeline's own retention is a promise: the longer of the two holds.
-async fn files(lake: &Lake, table: &TableName, declared: &Declared, arguments: &VacuumArguments) -> Result<()> {
+async fn files(
+    lake: &Lake,
+    ages: &Ages,
+    table: &TableName,
+    declared: &Declared,
+    arguments: &VacuumArguments,
+) -> Result<()> {
     let stem = table.table.as_str().trim_end_matches("__history").trim_end_matches("__rejects");
     let own = format!("{}.{stem}", table.namespace).parse::<TableName>().ok();
     let own = own.and_then(|name| declared.get(&name)).and_then(|retention| retention.version_days);
@@ -63,7 +70,7 @@ async fn files(lake: &Lake, table: &TableName, declared: &Declared, arguments: &
         (Some(asked), Some(own)) => asked.max(own),
         (asked, own) => asked.or(own).unwrap_or(VERSION_DAYS),
     };
-    let done = lake.vacuum(table, days, &[], arguments.dry_run).await;
+    let done = lake.vacuum_by(ages, table, days, &[], arguments.dry_run).await;
     let done = done.with_context(|| format!("vacuum `{table}`"))?;
     let verb = verb(arguments.dry_run);
     println!(
@@ -81,10 +88,10 @@ async fn files(lake: &Lake, table: &TableName, declared: &Declared, arguments: &
 }
 
 /// Removes superseded rows that the pipeline keeps no longer.
-async fn expire(lake: &Lake, table: &TableName, retention: &Retention, is_dry_run: bool) -> Result<()> {
+async fn expire(lake: &Lake, ages: &Ages, table: &TableName, retention: &Retention, is_dry_run: bool) -> Result<()> {
     let Some(days) = retention.history_days else { return Ok(()) };
     let may_break = retention.may_break_rebuild;
-    let done = lake.expire_history(table, days, is_dry_run || !may_break).await;
+    let done = lake.expire_history_by(ages, table, days, is_dry_run || !may_break).await;
     let done = done.with_context(|| format!("let superseded rows of `{table}` go"))?;
     match done.since {
         Some(since) if may_break => println!(
@@ -104,7 +111,7 @@ async fn expire(lake: &Lake, table: &TableName, retention: &Retention, is_dry_ru
 }
 
 /// Removes raw bodies that nothing needs, under the leases of all tables: a run may be about to use one.
-async fn raw(context: &Context, lake: &Lake, declared: &Declared, is_dry_run: bool) -> Result<()> {
+async fn raw(context: &Context, lake: &Lake, ages: &Ages, declared: &Declared, is_dry_run: bool) -> Result<()> {
     if declared.values().all(|retention| retention.raw_days.is_none()) {
         return Ok(());
     }
@@ -115,7 +122,7 @@ async fn raw(context: &Context, lake: &Lake, declared: &Declared, is_dry_run: bo
     for table in &tables {
         leases.push(held(lake, table).await?);
     }
-    let swept = sweep(context, lake, declared, &tables, is_dry_run).await;
+    let swept = sweep(context, lake, ages, declared, &tables, is_dry_run).await;
     for lease in leases {
         lease.release().await?;
     }
@@ -139,6 +146,7 @@ struct Body {
 async fn sweep(
     context: &Context,
     lake: &Lake,
+    ages: &Ages,
     declared: &Declared,
     tables: &BTreeSet<TableName>,
     is_dry_run: bool,
@@ -149,7 +157,6 @@ async fn sweep(
     let commits = commits(lake, declared, tables).await?;
     let claims = Claims::collect(objects.as_ref(), &archive, &commits).await?;
     let bodies = bodies(context, lake, objects.as_ref(), &claims, declared).await?;
-    let mut cutoffs: BTreeMap<u32, Timestamp> = BTreeMap::new();
     let mut kept: BTreeMap<&'static str, u64> = BTreeMap::new();
     let (mut count, mut bytes) = (0_usize, 0);
     for body in bodies {
@@ -160,11 +167,7 @@ async fn sweep(
             }
             Claim::Days(days) => days,
         };
-        let cutoff = match cutoffs.get(&days) {
-            Some(cutoff) => *cutoff,
-            None => *cutoffs.entry(days).or_insert(lake.instant_before(days).await?),
-        };
-        if body.arrived >= cutoff {
+        if body.arrived >= ages.before(days) {
             *kept.entry("it is younger than its `retention.raw_days`").or_default() += 1;
             continue;
         }

@@ -12,6 +12,8 @@ use hambar_core::{Lease, StoreError, TableName, provenance};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::record::Action;
+use super::vacuum::Ages;
 use super::{leased, log_of};
 use crate::actions::{Add, Line, Metadata, Remove};
 use crate::append::Appender;
@@ -56,12 +58,34 @@ impl Lake {
     /// [`Lake::vacuum`] of the history, a retention later.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] while a run writes to the table; those of [`Lake::instant_before`].
+    /// [`StoreError::Busy`] while a run writes to the table; those of [`Lake::ages`].
     pub async fn expire_history(&self, table: &TableName, days: u32, is_dry_run: bool) -> Result<Expired, StoreError> {
-        let since = self.instant_before(days).await?;
+        let ages = self.ages().await?;
+        self.expire_history_by(&ages, table, days, is_dry_run).await
+    }
+
+    /// As [`Lake::expire_history`], with ages that were counted before, for several tables.
+    ///
+    /// # Errors
+    /// Those of [`Lake::expire_history`].
+    pub async fn expire_history_by(
+        &self,
+        ages: &Ages,
+        table: &TableName,
+        days: u32,
+        is_dry_run: bool,
+    ) -> Result<Expired, StoreError> {
         let lease = leased(self, table, "vacuum").await?;
-        let outcome = self.expire_leased(table, since, is_dry_run, lease.as_ref()).await;
+        let started_at = self.inner.clock.now();
+        let outcome = self.expire_leased(table, ages.before(days), is_dry_run, lease.as_ref()).await;
         lease.release().await?;
+        if let Ok(done) = &outcome
+            && done.version.is_some()
+        {
+            let action =
+                Action { version: done.version, rows: Some(done.rows), ..Action::new(table, "expire", started_at) };
+            self.record(action).await;
+        }
         outcome
     }
 
@@ -159,7 +183,7 @@ impl Lake {
             let add = publish(self, log, &[], &Vec::new(), file, BTreeMap::new()).await?;
             adds.push(Add { data_change: false, ..add });
         }
-        let before: u64 = worn.iter().map(|file| file.add.rows().unwrap_or(0) - file.old).sum();
+        let before: u64 = worn.iter().map(|file| file.add.rows().unwrap_or(0).saturating_sub(file.old)).sum();
         let after: u64 = adds.iter().filter_map(Add::rows).sum();
         if before != expected || after != expected {
             discard(self, log, adds.iter().map(|add| add.path.clone()).collect()).await;
@@ -172,6 +196,9 @@ impl Lake {
     fn expiry_lines(&self, state: &LogState, worn: &[Worn], adds: &[Add], since: Timestamp, old: u64) -> Vec<Line> {
         let now = self.inner.clock.now().as_millisecond();
         let mut configuration = state.metadata.configuration.clone();
+        // A retention that became longer does not bring back what went.
+        let known = state.property(PROPERTY_HISTORY_SINCE).and_then(|text| text.parse::<Timestamp>().ok());
+        let since = known.map_or(since, |known| known.max(since));
         configuration.insert(PROPERTY_HISTORY_SINCE.to_owned(), since.to_string());
         let metadata = Metadata { configuration, ..state.metadata.clone() };
         let facts = [("hambar.rows", Value::from(0)), ("hambar.expired", old.into())];

@@ -1,5 +1,5 @@
-//! Finds what a process that died left in a local lake besides data files: staging files of writes that were never
-//! finished, which listings leave out, and scratch folders of writers. Object stores have neither.
+//! Finds what is left in a local lake besides data files: staging files of writes that were never finished, which
+//! listings leave out, scratch folders of writers that died, and empty folders of partitions. Object stores have none.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -49,6 +49,24 @@ pub(super) fn find(root: &Path, folders: &[PathBuf], cutoff: Timestamp) -> io::R
     }
     found.sort_by(|left, right| left.path.cmp(&right.path));
     Ok(found)
+}
+
+/// Removes the folders below `table` that hold nothing any more, as those of partitions whose files all went; never the
+/// table's own folder, nor its log. A folder that gets a file meanwhile stays.
+pub(super) fn remove_empty(table: &Path) -> io::Result<()> {
+    for (path, name, metadata) in entries(table)? {
+        if !metadata.is_dir() || name.starts_with('_') {
+            continue;
+        }
+        remove_empty(&path)?;
+        match std::fs::remove_dir(&path) {
+            Err(error) if !matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound) => {
+                return Err(error);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Says whether a name is that of a staging file: it ends with `#` and digits.

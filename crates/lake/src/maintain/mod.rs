@@ -6,13 +6,14 @@ mod checkpoint;
 mod expire;
 mod leftovers;
 mod optimize;
+mod record;
 mod vacuum;
 
 pub use check::{RawReport, TableReport};
 pub use expire::Expired;
 pub use optimize::Optimized;
 pub(crate) use optimize::sort_key;
-pub use vacuum::{RETENTION_DAYS_MIN, Vacuumed};
+pub use vacuum::{Ages, RETENTION_DAYS_MIN, Vacuumed};
 
 use hambar_core::{Lease, LeaseOutcome, StoreError, TableName, TableStore};
 

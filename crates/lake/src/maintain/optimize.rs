@@ -11,6 +11,7 @@ use arrow::datatypes::SchemaRef;
 use hambar_core::{Fingerprint, Lease, StoreError, TableName};
 use serde_json::Value;
 
+use super::record::Action;
 use super::{lease_name, leased, log_of};
 use crate::actions::{Add, Line, Remove};
 use crate::append::Appender;
@@ -18,7 +19,7 @@ use crate::commit::{self, Put, info};
 use crate::create::refuse_foreign;
 use crate::encode::Encoded;
 use crate::error::{damaged, job, rows};
-use crate::external::{KeyRange, MergedRuns};
+use crate::external::{KeyRange, MergedRuns, Repeats};
 use crate::lake::Lake;
 use crate::layout;
 use crate::log::{LogState, TableLog};
@@ -70,8 +71,23 @@ impl Lake {
     /// nothing is committed.
     pub async fn optimize(&self, table: &TableName) -> Result<Optimized, StoreError> {
         let lease = leased(self, table, "optimize").await?;
+        let started_at = self.inner.clock.now();
         let outcome = self.optimize_leased(table, lease.as_ref()).await;
         lease.release().await?;
+        if let Ok(done) = &outcome
+            && done.version.is_some()
+        {
+            let action = Action {
+                version: done.version,
+                rows: Some(done.rows),
+                files_removed: done.files_removed,
+                files_added: done.files_added,
+                bytes_removed: done.bytes_removed,
+                bytes_added: done.bytes_added,
+                ..Action::new(table, "optimize", started_at)
+            };
+            self.record(action).await;
+        }
         outcome
     }
 
@@ -258,10 +274,18 @@ impl Work {
             }
             let runs = sorter.finish_blocking()?;
             let mut merged = MergedRuns::open(&self.label, &key, &runs, &KeyRange::default())?;
+            let (mut repeats, mut is_repeated) = (Repeats::default(), false);
             while let Some(next) = merged.next()? {
+                is_repeated = is_repeated || (key.unique && repeats.find(&key, &next)?.is_some());
                 output.write(&next.batch)?;
             }
-            output.finish()
+            let mut files = output.finish()?;
+            if is_repeated {
+                // Rows that were appended before the table had its key: the next run must find them, and so may not
+                // take the files for sorted ones.
+                files.iter_mut().for_each(|file| file.tags.clear());
+            }
+            Ok(files)
         });
         sorted.await.map_err(|error| job(&label, &error))?
     }

@@ -5,16 +5,19 @@ use std::collections::BTreeSet;
 use std::path::Path as FilePath;
 
 use futures::TryStreamExt;
-use hambar_core::{StoreError, TableName};
+use hambar_core::{StoreError, SystemTable, TableName};
 use jiff::{SignedDuration, Timestamp};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
+use super::record::Action;
 use super::{leased, leftovers, log_of};
 use crate::error::{file, job, storage};
 use crate::lake::Lake;
 use crate::log::TableLog;
 use crate::snapshot::data_path;
+use crate::system::name_of;
+use crate::versions;
 
 /// The shortest retention: readers may hold a version this long (`reliability.md` R-7).
 pub const RETENTION_DAYS_MIN: u32 = 7;
@@ -30,6 +33,21 @@ pub struct Vacuumed {
     pub bytes: u64,
     /// Files that stay.
     pub kept: u64,
+}
+
+/// From when on the ages of files and rows are counted: a clock that jumped ahead makes nothing old. It may be used for as long
+/// as a command takes: commits that come later only make things older.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ages {
+    /// Now, or the newest commit of the store, where that is before now.
+    from: Timestamp,
+}
+
+impl Ages {
+    /// The instant that was `days` before.
+    pub fn before(&self, days: u32) -> Timestamp {
+        self.from.checked_sub(SignedDuration::from_hours(24 * i64::from(days))).unwrap_or(Timestamp::MIN)
+    }
 }
 
 impl Lake {
@@ -49,6 +67,22 @@ impl Lake {
         pinned: &[u64],
         is_dry_run: bool,
     ) -> Result<Vacuumed, StoreError> {
+        let ages = self.ages().await?;
+        self.vacuum_by(&ages, table, retention_days, pinned, is_dry_run).await
+    }
+
+    /// As [`Lake::vacuum`], with ages that were counted before, for several tables.
+    ///
+    /// # Errors
+    /// Those of [`Lake::vacuum`].
+    pub async fn vacuum_by(
+        &self,
+        ages: &Ages,
+        table: &TableName,
+        retention_days: u32,
+        pinned: &[u64],
+        is_dry_run: bool,
+    ) -> Result<Vacuumed, StoreError> {
         if retention_days < RETENTION_DAYS_MIN {
             return Err(StoreError::Limit {
                 table: table.to_string(),
@@ -58,21 +92,32 @@ impl Lake {
             });
         }
         let lease = leased(self, table, "vacuum").await?;
-        let outcome = self.vacuum_leased(table, retention_days, pinned, is_dry_run).await;
+        let started_at = self.inner.clock.now();
+        let outcome = self.vacuum_leased(table, ages.before(retention_days), pinned, is_dry_run).await;
         lease.release().await?;
+        if let Ok(done) = &outcome
+            && !done.files.is_empty()
+            && !is_dry_run
+        {
+            let action = Action {
+                files_removed: done.files.len() as u64,
+                bytes_removed: done.bytes,
+                ..Action::new(table, "vacuum", started_at)
+            };
+            self.record(action).await;
+        }
         outcome
     }
 
     async fn vacuum_leased(
         &self,
         table: &TableName,
-        retention_days: u32,
+        cutoff: Timestamp,
         pinned: &[u64],
         is_dry_run: bool,
     ) -> Result<Vacuumed, StoreError> {
         let log = log_of(self, table);
         let state = self.state(&log, None).await?;
-        let cutoff = self.instant_before(retention_days).await?;
         let mut needed: BTreeSet<Path> = BTreeSet::new();
         for add in state.files.values() {
             needed.insert(data_path(&log, add)?);
@@ -141,6 +186,9 @@ impl Lake {
                 let name = leftover.path.strip_prefix(&root).unwrap_or(&leftover.path).display().to_string();
                 named.push((name, leftover.bytes));
             }
+            if !is_dry_run {
+                leftovers::remove_empty(&folders[0]).map_err(|error| file("delete", &folders[0], error))?;
+            }
             Ok::<_, StoreError>(named)
         });
         for (name, bytes) in swept.await.map_err(|error| job(&log.label, &error))?? {
@@ -150,16 +198,18 @@ impl Lake {
         Ok(())
     }
 
-    /// Returns the instant that was `days` ago. A clock that jumped ahead makes nothing old: days are counted from the newest
-    /// commit of the store, where that is before now.
+    /// Looks at the clock and at the newest commit of the store, from which ages are counted. Lists the log of every table
+    /// and reads the newest file of each.
     ///
     /// # Errors
     /// [`StoreError::Unfit`] where the clock is behind the newest commit.
-    pub async fn instant_before(&self, days: u32) -> Result<Timestamp, StoreError> {
+    pub async fn ages(&self) -> Result<Ages, StoreError> {
         let now = self.inner.clock.now();
         let mut newest = Timestamp::MIN;
-        for table in self.tables().await? {
-            let last = self.versions(&table).await?.last().and_then(|version| version.committed_at);
+        // What a vacuum records of itself must not make anything old for the next one.
+        let own = name_of(SystemTable::Maintenance)?;
+        for table in self.tables().await?.into_iter().filter(|table| *table != own) {
+            let last = versions::newest(&log_of(self, &table)).await?.and_then(|version| version.committed_at);
             newest = newest.max(last.unwrap_or(Timestamp::MIN));
         }
         if newest > now + CLOCK_BEHIND_MAX {
@@ -170,6 +220,6 @@ impl Lake {
                 ),
             });
         }
-        Ok(newest.min(now).checked_sub(SignedDuration::from_hours(24 * i64::from(days))).unwrap_or(Timestamp::MIN))
+        Ok(Ages { from: newest.min(now) })
     }
 }

@@ -18,7 +18,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray,
     TimestampMicrosecondArray, UInt32Array,
 };
-use arrow::compute::{cast, take_record_batch};
+use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef, UInt32Type};
 use arrow::error::ArrowError;
 use hambar_core::{Fingerprint, StoreError, provenance};
@@ -33,7 +33,7 @@ use crate::log::{LogState, TableLog};
 use crate::output::{HistoryOutput, SortedFile, SortedOutput};
 use crate::partition::Partitioning;
 use crate::plan::{self, PlannedFile, Section};
-use crate::reader::local_copy;
+use crate::reader::{exact_cast, local_copy};
 use crate::sortkey::SortKey;
 use crate::spill::Run;
 
@@ -62,7 +62,7 @@ pub(crate) struct MergeTask {
     pub(crate) content: SchemaRef,
     /// The content columns, then the provenance columns.
     pub(crate) full: SchemaRef,
-    /// The full columns, then those of the history.
+    /// The full columns, then those of the history, in the history's types.
     pub(crate) history: SchemaRef,
     pub(crate) partitioning: Partitioning,
     pub(crate) absent: Absent,
@@ -262,14 +262,14 @@ impl Shared<'_> {
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(task.history.fields().len());
         for (column, field) in old.columns().iter().zip(task.history.fields()) {
             let is_same = column.data_type() == field.data_type();
-            let plain = if is_same { Ok(Arc::clone(column)) } else { cast(column, field.data_type()) };
+            let plain = if is_same { Ok(Arc::clone(column)) } else { exact_cast(column, field.data_type()) };
             columns.push(plain.map_err(|error| task.wrong(error))?);
         }
         columns.push(task.instants(changes.len()));
         columns.push(Arc::new(changes.iter().map(|change| Some(*change)).collect::<StringArray>()));
         columns.push(Arc::new(Int64Array::from(vec![task.sequence.cast_signed(); changes.len()])));
         let superseded = RecordBatch::try_new(task.history.clone(), columns).map_err(|error| task.wrong(error))?;
-        diff.minus.add(&superseded, is_content).map_err(|error| task.wrong(error))?;
+        diff.minus.add(old, is_content).map_err(|error| task.wrong(error))?;
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
         history.get_or_insert_with(|| HistoryOutput::new(task.history_folder.clone())).write(&superseded)
     }

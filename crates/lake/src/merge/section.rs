@@ -17,12 +17,12 @@ use super::steps::{Merged, Segment, Span};
 use super::{Absent, Diff, REVISED, Shared, WITHDRAWN, is_content};
 use crate::compare::rows_differ;
 use crate::error::rows;
-use crate::external::{KeyRange, MergedRuns, SortedBatch, first_from};
+use crate::external::{KeyRange, MergedRuns, Repeats, SortedBatch, first_from};
 use crate::incoming::Incoming;
 use crate::log::LogState;
 use crate::output::{Slack, SortedOutput};
 use crate::plan::PlannedFile;
-use crate::reader::FileReader;
+use crate::reader::{FileReader, check_bytes};
 use crate::source::SourceFile;
 use crate::spill::Sorter;
 
@@ -48,6 +48,8 @@ pub(super) fn unsorted(shared: &Shared<'_>, state: &LogState) -> Result<Diff, St
     let mut sorter = Sorter::new(&task.label, task.key.clone(), &task.spool);
     for add in state.files.values() {
         let path = shared.local(add)?;
+        // Damage must not be copied into a file that looks sound.
+        check_bytes(&task.label, &path, add)?;
         for batch in FileReader::open(&task.label, &path, add, &task.full, None)? {
             sorter.push_blocking(batch?)?;
         }
@@ -55,12 +57,15 @@ pub(super) fn unsorted(shared: &Shared<'_>, state: &LogState) -> Result<Diff, St
     }
     let runs = sorter.finish_blocking()?;
     let mut merged = MergedRuns::open(&task.label, &task.key, &runs, &KeyRange::default())?;
-    let mut last: Option<RecordBatch> = None;
-    while let Some(SortedBatch { batch, rows }) = merged.next()? {
-        let batch = as_stored(shared, &batch)?;
-        let sorted = SortedBatch { batch, rows };
-        if task.key.unique && task.absent == Absent::Kept {
-            refuse_repeated(shared, &sorted, &mut last)?;
+    let mut repeats = Repeats::default();
+    while let Some(next) = merged.next()? {
+        let sorted = SortedBatch { batch: as_stored(shared, &next.batch)?, rows: next.rows };
+        if task.key.unique
+            && task.absent == Absent::Kept
+            && let Some(row) = repeats.find(&task.key, &sorted)?
+        {
+            let shown = task.key.show(&sorted.batch, row);
+            return Err(rows(&task.label, format!("the table already has several rows with the key {shown}")));
         }
         walk.write_merged(&sorted)?;
     }
@@ -75,23 +80,6 @@ fn as_stored(shared: &Shared<'_>, batch: &RecordBatch) -> Result<RecordBatch, St
     });
     let columns = columns.collect::<Result<Vec<_>, _>>().map_err(|error| shared.task.wrong(error))?;
     RecordBatch::try_new(shared.stored.clone(), columns).map_err(|error| shared.task.wrong(error))
-}
-
-fn refuse_repeated(shared: &Shared<'_>, batch: &SortedBatch, last: &mut Option<RecordBatch>) -> Result<(), StoreError> {
-    let task = shared.task;
-    let count = batch.batch.num_rows();
-    let before = last.replace(batch.batch.slice(count - 1, 1));
-    let follows = match before {
-        Some(before) => task.key.rows(&before)?.row(0) == batch.rows.row(0),
-        None => false,
-    };
-    let repeated =
-        if follows { Some(0) } else { (1..count).find(|row| batch.rows.row(*row) == batch.rows.row(row - 1)) };
-    let Some(row) = repeated else {
-        return Ok(());
-    };
-    let shown = task.key.show(&batch.batch, row);
-    Err(rows(&task.label, format!("the table already has several rows with the key {shown}")))
 }
 
 /// What comparing a row group with the run came to.
