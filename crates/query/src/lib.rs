@@ -5,12 +5,16 @@ mod error;
 mod functions;
 mod gate;
 mod limits;
+mod question;
 mod session;
+mod visibility;
 mod worker;
 
 pub use error::{ErrorReport, Position, QueryError};
 pub use functions::{TABLE_FUNCTIONS, offered_functions};
 pub use gate::{Checked, Relation, check};
 pub use limits::{GateLimits, QueryLimits};
-pub use session::{Prepared, QueryEngine, RowStream, VersionRead};
-pub use worker::{QueryRequest, QueryWorker, QueryWorkers, child_main};
+pub use question::{Description, Facts, PARAMETERS_MAX, ParameterType, Parameters, Question, VersionRead};
+pub use session::{Prepared, QueryEngine, RowStream};
+pub use visibility::Visibility;
+pub use worker::{QueryPool, QueryWorkers, StoreAddress, WorkerSettings, child_main};

@@ -12,6 +12,7 @@ mod refusals;
 mod refusals_sql;
 mod retention;
 mod s3;
+mod serve;
 mod sql_files;
 mod support;
 mod versions;

@@ -4,5 +4,6 @@
 
 mod fixture;
 mod gate;
+mod pool;
 mod session;
 mod worker;

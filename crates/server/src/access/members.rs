@@ -1,0 +1,335 @@
+//! The members: organisations and their tokens, as one small object in the bucket that every server reads again and
+//! again. A change writes the next number, created only if absent, so that of two administrators one has to look again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hambar_core::{Clock, StoreError};
+use hambar_lake::Lake;
+use jiff::Timestamp;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::token::{self, ScramVerifier, TokenSecret};
+use super::{AccessError, Role, Scope};
+
+/// The folder of the states.
+const FOLDER: &str = "members";
+/// Bytes of a state.
+const STATE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// States kept besides the newest, for people who want to see what was changed.
+const PAST_KEPT: u64 = 100;
+/// A state that was read so long ago is read again before it is used.
+const READ_AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// A state that could not be read again for so long is no longer used: a revoked token would go on working.
+const AGE_MAX: Duration = Duration::from_secs(5);
+/// Attempts of one change against other administrators.
+const ATTEMPTS_MAX: u32 = 20;
+/// Characters of a name.
+const NAME_CHARS_MAX: usize = 64;
+
+/// An organisation of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Organisation {
+    /// Its name in logs and commands.
+    pub name: String,
+    /// Its name for people.
+    pub title: String,
+    /// When it was added.
+    pub created_at: Timestamp,
+}
+
+/// A token as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenRecord {
+    /// Names the token; not a secret.
+    pub id: String,
+    /// Whose it is.
+    pub organisation: String,
+    /// Who or what uses it.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// What it reaches.
+    pub scopes: BTreeSet<Scope>,
+    /// SHA-256 of the token.
+    pub sha256: String,
+    /// For protocols in which the token is proven and not sent.
+    pub scram: ScramVerifier,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+}
+
+impl TokenRecord {
+    /// Says whether it may be used at `now`.
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
+    }
+}
+
+/// A token to be made.
+#[derive(Debug, Clone)]
+pub struct NewToken {
+    /// Whose it is.
+    pub organisation: String,
+    /// Who or what uses it.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// What it reaches.
+    pub scopes: BTreeSet<Scope>,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// All members at one number.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MembersState {
+    /// Rises with every change.
+    pub number: u64,
+    /// The organisations.
+    pub organisations: Vec<Organisation>,
+    /// The tokens, revoked ones included.
+    pub tokens: Vec<TokenRecord>,
+}
+
+impl MembersState {
+    /// Returns the token of this secret, whether or not it is still valid.
+    pub fn token_of(&self, secret: &str) -> Option<&TokenRecord> {
+        let hash = token::hash(secret);
+        self.tokens.iter().find(|record| record.sha256 == hash)
+    }
+
+    /// Returns the token with this id.
+    pub fn token(&self, id: &str) -> Option<&TokenRecord> {
+        self.tokens.iter().find(|record| record.id == id)
+    }
+}
+
+/// Reads and changes the members of a store.
+#[derive(Debug, Clone)]
+pub struct Members {
+    store: Arc<dyn ObjectStore>,
+    clock: Arc<dyn Clock>,
+    known: Arc<Mutex<Option<Known>>>,
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    state: Arc<MembersState>,
+    read_at: Instant,
+}
+
+impl Members {
+    /// The members of `lake`.
+    pub fn new(lake: &Lake, clock: Arc<dyn Clock>) -> Self {
+        Self { store: lake.object_store(), clock, known: Arc::default() }
+    }
+
+    /// Returns the members as they were at most five seconds ago.
+    ///
+    /// # Errors
+    /// Where the store does not tell in time: nobody gets in then, rather than somebody whose token was revoked.
+    pub async fn state(&self) -> Result<Arc<MembersState>, AccessError> {
+        let mut known = self.known.lock().await;
+        if let Some(known) = known.as_ref()
+            && known.read_at.elapsed() < READ_AGAIN_AFTER
+        {
+            return Ok(Arc::clone(&known.state));
+        }
+        let asked_at = Instant::now();
+        let old = known.clone();
+        let read = tokio::time::timeout(AGE_MAX - READ_AGAIN_AFTER, self.newest(old.as_ref())).await;
+        match (read, &old) {
+            (Ok(Ok(state)), _) => {
+                *known = Some(Known { state: Arc::clone(&state), read_at: asked_at });
+                Ok(state)
+            }
+            (Ok(Err(_)) | Err(_), Some(old)) if old.read_at.elapsed() < AGE_MAX => Ok(Arc::clone(&old.state)),
+            (Ok(Err(error)), _) => Err(error),
+            (Err(_), _) => Err(AccessError::Slow { limit: AGE_MAX }),
+        }
+    }
+
+    /// Adds an organisation.
+    ///
+    /// # Errors
+    /// Where the name is not one or is taken, or the store fails.
+    pub async fn add_organisation(&self, name: &str, title: &str) -> Result<(), AccessError> {
+        check_name(name)?;
+        self.change(|state, now| {
+            if state.organisations.iter().any(|known| known.name == name) {
+                return Err(AccessError::Taken { what: format!("organisation `{name}`") });
+            }
+            let (name, title) = (name.to_owned(), title.to_owned());
+            state.organisations.push(Organisation { name, title, created_at: now });
+            Ok(())
+        })
+        .await
+    }
+
+    /// Makes a token. Its secret is returned once and kept nowhere.
+    ///
+    /// # Errors
+    /// Where the organisation is unknown or the name is taken by a valid token, or the store fails.
+    pub async fn add_token(&self, wanted: &NewToken) -> Result<(TokenRecord, TokenSecret), AccessError> {
+        check_name(&wanted.name)?;
+        let secret = TokenSecret::random()?;
+        let now = self.clock.now();
+        let record = TokenRecord {
+            id: token::random_id()?,
+            organisation: wanted.organisation.clone(),
+            name: wanted.name.clone(),
+            role: wanted.role,
+            scopes: wanted.scopes.clone(),
+            sha256: token::hash(secret.reveal()),
+            scram: ScramVerifier::of(&secret)?,
+            created_at: now,
+            expires_at: wanted.expires_at,
+            revoked_at: None,
+        };
+        self.change(|state, now| {
+            if !state.organisations.iter().any(|known| known.name == record.organisation) {
+                return Err(AccessError::Unknown { what: format!("organisation `{}`", record.organisation) });
+            }
+            let is_taken = state.tokens.iter().any(|known| {
+                known.is_valid(now) && known.organisation == record.organisation && known.name == record.name
+            });
+            if is_taken {
+                return Err(AccessError::Taken { what: format!("token `{}/{}`", record.organisation, record.name) });
+            }
+            state.tokens.push(record.clone());
+            Ok(())
+        })
+        .await?;
+        Ok((record, secret))
+    }
+
+    /// Revokes the token with this id, or the valid one called `organisation/name`.
+    ///
+    /// # Errors
+    /// Where there is no such token, or the store fails.
+    pub async fn revoke(&self, token: &str) -> Result<(), AccessError> {
+        self.change(|state, now| {
+            let found = state.tokens.iter_mut().find(|known| {
+                known.is_valid(now) && (known.id == token || format!("{}/{}", known.organisation, known.name) == token)
+            });
+            let Some(found) = found else {
+                return Err(AccessError::Unknown { what: format!("valid token `{token}`") });
+            };
+            found.revoked_at = Some(now);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn change(
+        &self,
+        change: impl Fn(&mut MembersState, Timestamp) -> Result<(), AccessError>,
+    ) -> Result<(), AccessError> {
+        for _ in 0..ATTEMPTS_MAX {
+            let known = self.newest(None).await?;
+            let mut state = MembersState::clone(&known);
+            change(&mut state, self.clock.now())?;
+            state.number += 1;
+            let content = serde_json::to_vec_pretty(&state).map_err(|error| damaged(state.number, &error))?;
+            if content.len() as u64 > STATE_BYTES_MAX {
+                let limit = STATE_BYTES_MAX;
+                return Err(AccessError::TooMany { limit });
+            }
+            let path = path_of(state.number);
+            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+            match self.store.put_opts(&path, PutPayload::from(content), options).await {
+                Ok(_) => {
+                    self.forget(state.number).await;
+                    *self.known.lock().await = None;
+                    return Ok(());
+                }
+                Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {}
+                Err(error) => return Err(storage("write", &path, error)),
+            }
+        }
+        Err(AccessError::Contended { attempts: ATTEMPTS_MAX })
+    }
+
+    /// Removes a state that is old enough.
+    async fn forget(&self, number: u64) {
+        if let Some(old) = number.checked_sub(PAST_KEPT) {
+            // It does no harm where it stays.
+            let _ = self.store.delete(&path_of(old)).await;
+        }
+    }
+
+    /// Reads the newest state, on from the one that is known.
+    async fn newest(&self, known: Option<&Known>) -> Result<Arc<MembersState>, AccessError> {
+        let mut newest = match known {
+            Some(known) => Arc::clone(&known.state),
+            None => {
+                let number = self.newest_number().await?;
+                let found = match number {
+                    Some(number) => self.read(number).await?,
+                    None => None,
+                };
+                Arc::new(found.unwrap_or_default())
+            }
+        };
+        while let Some(next) = self.read(newest.number + 1).await? {
+            newest = Arc::new(next);
+        }
+        Ok(newest)
+    }
+
+    async fn newest_number(&self) -> Result<Option<u64>, AccessError> {
+        let folder = Path::from(FOLDER);
+        let listed = self.store.list_with_delimiter(Some(&folder)).await;
+        let listed = match listed {
+            Ok(listed) => listed,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(storage("list", &folder, error)),
+        };
+        let number = |path: &Path| path.filename()?.strip_suffix(".json")?.parse::<u64>().ok();
+        Ok(listed.objects.iter().filter_map(|object| number(&object.location)).max())
+    }
+
+    async fn read(&self, number: u64) -> Result<Option<MembersState>, AccessError> {
+        let path = path_of(number);
+        let found = match self.store.get(&path).await {
+            Ok(found) => found,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(storage("read", &path, error)),
+        };
+        if found.meta.size > STATE_BYTES_MAX {
+            return Err(AccessError::TooMany { limit: STATE_BYTES_MAX });
+        }
+        let bytes = found.bytes().await.map_err(|error| storage("read", &path, error))?;
+        let state: MembersState = serde_json::from_slice(&bytes).map_err(|error| damaged(number, &error))?;
+        if state.number == number { Ok(Some(state)) } else { Err(damaged(number, &"it has another number inside")) }
+    }
+}
+
+fn path_of(number: u64) -> Path {
+    Path::from(FOLDER).join(format!("{number:020}.json"))
+}
+
+fn check_name(name: &str) -> Result<(), AccessError> {
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.' | '@');
+    let is_name = !name.is_empty() && name.len() <= NAME_CHARS_MAX && name.chars().all(is_plain);
+    if is_name { Ok(()) } else { Err(AccessError::Name { text: name.chars().take(80).collect() }) }
+}
+
+fn damaged(number: u64, cause: &dyn std::fmt::Display) -> AccessError {
+    let what = format!("members object {number}: {cause}");
+    AccessError::Store(StoreError::Damaged { table: FOLDER.to_owned(), what })
+}
+
+fn storage(action: &'static str, path: &Path, error: object_store::Error) -> AccessError {
+    AccessError::Store(StoreError::Storage { action, path: path.to_string(), source: Box::new(error) })
+}

@@ -1,0 +1,13 @@
+//! Who asks and what they may see: members with tokens, kept in the bucket, and anonymous readers where the
+//! configuration lets them in.
+
+mod authenticator;
+mod members;
+mod principal;
+mod token;
+
+pub use authenticator::{AccessError, Anonymous, Authenticator};
+pub use members::{Members, MembersState, NewToken, Organisation, TokenRecord};
+pub use principal::{Principal, Role, Scope};
+pub(crate) use token::hash as fingerprint;
+pub use token::{ScramVerifier, TokenSecret};
