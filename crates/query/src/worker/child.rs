@@ -38,7 +38,7 @@ const PIECE_BYTES: usize = 2 * 1024 * 1024;
 /// Bytes of one row.
 const ROW_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long an answered query may take to let go of its threads.
-const SETTLE_TIME_MAX: Duration = Duration::from_millis(50);
+const SETTLE_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// Runs the worker: questions from standard input, answers as frames on standard output. Returns the exit code:
 /// 0 where every question got an answer, or why there is none.

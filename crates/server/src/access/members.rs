@@ -25,6 +25,8 @@ const STATE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const PAST_KEPT: u64 = 100;
 /// A state that was read so long ago is read again before it is used.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// A state this old is read again where it does not know a token: it may have been made since.
+const READ_AGAIN_SOON: Duration = Duration::from_millis(250);
 /// A state that could not be read again for so long is no longer used: a revoked token would go on working.
 const AGE_MAX: Duration = Duration::from_secs(5);
 /// Attempts of one change against other administrators.
@@ -139,9 +141,21 @@ impl Members {
     /// # Errors
     /// Where the store does not tell in time: nobody gets in then, rather than somebody whose token was revoked.
     pub async fn state(&self) -> Result<Arc<MembersState>, AccessError> {
+        self.state_within(READ_AGAIN_AFTER).await
+    }
+
+    /// Returns the members as they were a moment ago, for whoever shows what [`Self::state`] does not know.
+    ///
+    /// # Errors
+    /// As [`Self::state`].
+    pub(crate) async fn state_just_now(&self) -> Result<Arc<MembersState>, AccessError> {
+        self.state_within(READ_AGAIN_SOON).await
+    }
+
+    async fn state_within(&self, age_max: Duration) -> Result<Arc<MembersState>, AccessError> {
         let mut known = self.known.lock().await;
         if let Some(known) = known.as_ref()
-            && known.read_at.elapsed() < READ_AGAIN_AFTER
+            && known.read_at.elapsed() < age_max
         {
             return Ok(Arc::clone(&known.state));
         }

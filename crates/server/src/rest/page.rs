@@ -180,6 +180,17 @@ impl Page {
         Ok((sql, parameters.map_err(|error| Problem::bad_request(error.to_string()))?))
     }
 
+    /// A history is read as far as its table knows it, and has no versions of its own for readers.
+    fn is_history(&self) -> bool {
+        self.table.table.as_str().ends_with("__history")
+    }
+
+    /// Says whether a walk over a history can go on: its table must still be the one that it began with.
+    fn goes_on(&self, version: Option<u64>) -> bool {
+        let begun = self.after.as_ref().and_then(|after| after.version);
+        !self.is_history() || begun.is_none() || begun == version
+    }
+
     fn selected(&self) -> String {
         if self.columns.is_empty() {
             return "*".to_owned();
@@ -189,7 +200,8 @@ impl Page {
     }
 
     fn source(&self) -> String {
-        let version = self.after.as_ref().and_then(|after| after.version).or(self.version);
+        let begun = self.after.as_ref().and_then(|after| after.version).filter(|_| !self.is_history());
+        let version = begun.or(self.version);
         match (&self.as_of, version) {
             (Some(instant), _) => format!("{} FOR SYSTEM_TIME AS OF '{instant}'", self.table),
             (None, Some(version)) => format!("{} VERSION AS OF {version}", self.table),
@@ -231,6 +243,10 @@ pub(crate) async fn deliver(
     let count: usize = batches.iter().map(RecordBatch::num_rows).sum();
     let rows = first(batches, page.limit);
     let version = answer.facts().versions.first().map(|read| read.version);
+    if !page.goes_on(version) {
+        return Err(Problem::refused(http::StatusCode::CONFLICT, "the table has changed since the first page")
+            .hint("begin again without `_after`"));
+    }
     let next = (count > page.limit).then(|| page.next(&rows, version)).flatten();
     let next = next.map(|mark| address(path, query, &mark));
     let mut schema = answer.schema();

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::body::Body;
@@ -99,18 +100,31 @@ impl Shared {
             .keep_alive_interval(settings.head_time_max)
             .keep_alive_timeout(settings.head_time_max);
         let shared = Arc::clone(self);
+        let has_asked = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&has_asked);
         let service = service_fn(move |request| {
+            asked.store(true, Ordering::Release);
             let shared = Arc::clone(&shared);
             async move { shared.respond(request, peer).await }
         });
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = self.stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
+        // While it is open which version of HTTP is spoken, no other limit holds.
+        let first = tokio::select! {
+            ended = connection.as_mut() => Some(ended),
+            () = self.stop.cancelled() => None,
+            () = tokio::time::sleep(settings.head_time_max) => None,
+        };
+        let ended = match first {
+            Some(ended) => ended,
+            None if !has_asked.load(Ordering::Acquire) => return,
+            None => tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = self.stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            },
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "connection ended");

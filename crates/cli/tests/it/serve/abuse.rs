@@ -182,14 +182,14 @@ fn going_down_lets_queries_end_and_takes_workers_along() {
     let mut served = Served::start("[server]\ndrain_seconds = 10\n");
     let bearer = format!("Bearer {}", served.token);
     let headers = [("content-type", "application/sql"), ("authorization", bearer.as_str())];
-    let sql = "SELECT count(*) FROM generate_series(1, 30000000) a(x) WHERE x % 7 = 0";
+    let sql = "SELECT count(*) FROM generate_series(1, 5000000) a(x) WHERE x % 7 = 0";
     let mut stream = start(served.address, "POST", "/api/sql", &headers, sql.as_bytes());
     std::thread::sleep(Duration::from_millis(300));
     assert!(served.workers().1 > 0);
     assert!(served.stop().success());
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
-    assert!(text.starts_with("HTTP/1.1 200") && text.contains("4285714"), "{text}");
+    assert!(text.starts_with("HTTP/1.1 200") && text.contains("714285"), "{text}");
     assert!(TcpStream::connect(served.address).is_err());
 }
 
