@@ -184,7 +184,7 @@ const AUDIT: &[(&str, Kind)] = &[
     ("statement_sha256", Kind::Text),
     // JSON array of `namespace.table@version`
     ("tables", Kind::Text),
-    // answered, truncated, cached, failed, cancelled, abandoned, refused
+    // answered, truncated, cached, unchanged, failed, cancelled, abandoned, refused
     ("outcome", Kind::Text),
     ("error_class", Kind::Text),
     ("rows", Kind::Number),

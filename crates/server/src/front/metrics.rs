@@ -111,7 +111,7 @@ impl Metrics {
         self.bytes.get_or_create(&label).inc_by(bytes);
     }
 
-    /// Counts how the results cache did: `hit`, `unchanged` or `miss`.
+    /// Counts how the results cache did: `cached`, `unchanged` or `miss`.
     pub fn cache(&self, outcome: &'static str) {
         self.cache.get_or_create(&CacheLabel { outcome: outcome.to_owned() }).inc();
     }

@@ -12,8 +12,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hambar_core::system::Cell;
 use hambar_core::{Clock, TableStore};
-use hambar_query::{Description, Parameters, QueryLimits, QueryPool, Question, WorkerSettings};
+use hambar_query::{Description, Facts, Parameters, QueryLimits, QueryPool, Question, WorkerSettings};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Authenticator, Principal};
@@ -263,6 +264,29 @@ impl QueryFront {
         self.inner.metrics.running.set(number(running));
         self.inner.metrics.queued.set(number(queued));
         &self.inner.metrics
+    }
+
+    /// Writes an answer down that needed no query: `outcome` is `cached` or `unchanged`, `bytes` what was sent.
+    pub(crate) fn reused(&self, ask: &Ask, facts: &Facts, outcome: &'static str, bytes: u64) {
+        let inner = &self.inner;
+        inner.metrics.cache(outcome);
+        let statement = crate::access::fingerprint(&ask.sql);
+        let member = ask.principal.name();
+        tracing::info!(%member, protocol = ask.protocol.name(), outcome, %statement, bytes, "query not needed");
+        let owned = |text: Option<&str>| Cell::Text(text.map(str::to_owned));
+        inner.audit.add(vec![
+            ("started_at", inner.clock.now().into()),
+            ("event", "query".into()),
+            ("member", member.into()),
+            ("organisation", owned(ask.principal.organisation())),
+            ("token", owned(ask.principal.token())),
+            ("protocol", ask.protocol.name().into()),
+            ("address", ask.address.map(|address| address.to_string()).into()),
+            ("statement_sha256", statement.into()),
+            ("tables", running::tables_read(&facts.versions).into()),
+            ("outcome", outcome.into()),
+            ("bytes", bytes.into()),
+        ]);
     }
 
     /// Writes a refused login down.

@@ -251,7 +251,6 @@ impl Record {
 
     fn row(&self, outcome: Outcome, class: Option<ErrorClass>, took: Duration) -> Vec<(&'static str, Cell)> {
         let principal = &self.entry.principal;
-        let tables: Vec<String> = self.versions.iter().map(|read| format!("{}@{}", read.table, read.version)).collect();
         let owned = |text: Option<&str>| Cell::Text(text.map(str::to_owned));
         vec![
             ("started_at", self.entry.started_at.into()),
@@ -263,7 +262,7 @@ impl Record {
             ("address", self.address.clone().into()),
             ("query", self.id.to_string().into()),
             ("statement_sha256", self.entry.statement.to_string().into()),
-            ("tables", serde_json::Value::from(tables).to_string().into()),
+            ("tables", tables_read(&self.versions).into()),
             ("outcome", outcome.name().into()),
             ("error_class", owned(class.map(ErrorClass::name))),
             ("rows", self.rows.into()),
@@ -278,6 +277,12 @@ impl Drop for Record {
     fn drop(&mut self) {
         self.end(Outcome::Abandoned);
     }
+}
+
+/// The tables and versions of a query, as JSON.
+pub(super) fn tables_read(versions: &[VersionRead]) -> String {
+    let tables: Vec<String> = versions.iter().map(|read| format!("{}@{}", read.table, read.version)).collect();
+    serde_json::Value::from(tables).to_string()
 }
 
 fn milliseconds(time: Duration) -> u64 {

@@ -167,13 +167,13 @@ where
         let newest = cache::newest(state.front.catalogue().lake(), &facts).await.map_err(crate::FrontError::Query)?;
         let tag = cache::tag(key, &newest, format);
         if cache::has(headers, &tag) {
-            state.front.metrics().cache("unchanged");
+            state.front.reused(&ask, &newest, "unchanged", 0);
             let mut response = StatusCode::NOT_MODIFIED.into_response();
             cacheable(response.headers_mut(), &tag, &newest, is_open);
             return Ok(response);
         }
         if let Some(whole) = state.results.answer(&tag) {
-            state.front.metrics().cache("hit");
+            state.front.reused(&ask, &newest, "cached", whole.body.len() as u64);
             let mut response = deliver::whole_response(&whole);
             cacheable(response.headers_mut(), &tag, &newest, is_open);
             return Ok(response);

@@ -26,7 +26,10 @@ fn an_unchanged_answer_is_304_and_a_new_version_is_seen_at_once() {
         assert_eq!(served.get(target).ok().json()["rows"], fresh.json()["rows"]);
     }
     let text = served.get("/metrics").ok().text();
-    assert!(text.contains("hambar_cache_total{outcome=\"hit\"}") && text.contains("outcome=\"unchanged\""), "{text}");
+    assert!(
+        text.contains("hambar_cache_total{outcome=\"cached\"}") && text.contains("outcome=\"unchanged\""),
+        "{text}"
+    );
 }
 
 #[test]
