@@ -50,7 +50,13 @@ pub struct Catalogue {
     pool: QueryPool,
     limits: QueryLimits,
     known: Arc<Mutex<Option<Known>>>,
-    listed: Arc<Mutex<Option<(Instant, Arc<Vec<TableName>>)>>>,
+    listed: Arc<Mutex<Option<Listed>>>,
+}
+
+#[derive(Debug, Clone)]
+struct Listed {
+    looked_at: Instant,
+    tables: Arc<Vec<TableName>>,
 }
 
 #[derive(Debug, Clone)]
@@ -77,13 +83,13 @@ impl Catalogue {
     /// Where the store fails.
     pub async fn tables(&self) -> Result<Arc<Vec<TableName>>, QueryError> {
         let mut listed = self.listed.lock().await;
-        if let Some((looked_at, tables)) = listed.as_ref()
-            && looked_at.elapsed() < LOOK_AGAIN_AFTER
+        if let Some(listed) = listed.as_ref()
+            && listed.looked_at.elapsed() < LOOK_AGAIN_AFTER
         {
-            return Ok(Arc::clone(tables));
+            return Ok(Arc::clone(&listed.tables));
         }
         let tables = Arc::new(self.lake.tables().await?);
-        *listed = Some((Instant::now(), Arc::clone(&tables)));
+        *listed = Some(Listed { looked_at: Instant::now(), tables: Arc::clone(&tables) });
         Ok(tables)
     }
 

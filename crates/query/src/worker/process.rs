@@ -43,6 +43,8 @@ impl Worker {
             .env_clear()
             // Memory that is only reserved must not count against the limit, should the program use mimalloc.
             .env("MIMALLOC_ARENA_EAGER_COMMIT", "0")
+            // Ctrl-C is for the parent, which lets queries end.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -14,7 +14,13 @@ const RETRY_AFTER_SECONDS: u32 = 2;
 
 /// What went wrong, as `application/problem+json`.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
-pub(crate) struct Problem {
+#[serde(transparent)]
+pub(crate) struct Problem(Box<Content>);
+
+/// What is said of a problem.
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
+#[schemars(rename = "Problem")]
+struct Content {
     /// Names the kind of problem: `/docs/errors#class`.
     #[serde(rename = "type")]
     kind: String,
@@ -73,7 +79,7 @@ impl Problem {
 
     /// With advice.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.0.hint = Some(hint.into());
         self
     }
 
@@ -84,7 +90,7 @@ impl Problem {
         hint: Option<String>,
         position: Option<Position>,
     ) -> Self {
-        Self {
+        Self(Box::new(Content {
             kind: format!("/docs/errors#{class}"),
             title: title(class).to_owned(),
             status: status.as_u16(),
@@ -92,7 +98,7 @@ impl Problem {
             class: class.name(),
             hint,
             position: position.map(|position| Place { line: position.line, column: position.column }),
-        }
+        }))
     }
 }
 
@@ -149,7 +155,7 @@ impl From<AccessError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
