@@ -347,3 +347,70 @@ fn damaged(number: u64, cause: &dyn std::fmt::Display) -> AccessError {
 fn storage(action: &'static str, path: &Path, error: object_store::Error) -> AccessError {
     AccessError::Store(StoreError::Storage { action, path: path.to_string(), source: Box::new(error) })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use hambar_lake::Access;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Fixed;
+
+    impl Clock for Fixed {
+        fn now(&self) -> Timestamp {
+            "2026-01-01T00:00:00Z".parse().unwrap()
+        }
+    }
+
+    fn token(name: &str, expires_at: Option<&str>) -> NewToken {
+        NewToken {
+            organisation: "sofia".to_owned(),
+            name: name.to_owned(),
+            role: Role::Reader,
+            scopes: BTreeSet::from([Scope::Everything]),
+            expires_at: expires_at.map(|at| at.parse().unwrap()),
+        }
+    }
+
+    #[tokio::test]
+    async fn administrators_at_the_same_time_lose_nothing() {
+        let lake = Lake::open("memory://", &BTreeMap::new(), Access::ReadWrite, Arc::new(Fixed)).await.unwrap();
+        let (one, other) = (Members::new(&lake, Arc::new(Fixed)), Members::new(&lake, Arc::new(Fixed)));
+        one.add_organisation("sofia", "Sofia University").await.unwrap();
+        let mut tasks = Vec::new();
+        for number in 0..8 {
+            let members = if number % 2 == 0 { one.clone() } else { other.clone() };
+            let wanted = token(&format!("t{number}"), None);
+            tasks.push(tokio::spawn(async move { members.add_token(&wanted).await.unwrap() }));
+        }
+        let mut made = Vec::new();
+        for task in tasks {
+            made.push(task.await.unwrap());
+        }
+        let fresh = Members::new(&lake, Arc::new(Fixed)).state().await.unwrap();
+        assert_eq!((fresh.number, fresh.tokens.len()), (9, 8));
+        for (record, secret) in &made {
+            assert_eq!(fresh.token_of(secret.reveal()), Some(record));
+            assert!(!serde_json::to_string(fresh.as_ref()).unwrap().contains(secret.reveal()));
+        }
+        one.revoke("sofia/t3").await.unwrap();
+        assert!(other.revoke("sofia/t3").await.is_err());
+        let state = one.state().await.unwrap();
+        assert_eq!(state.tokens.iter().filter(|token| token.is_valid(Fixed.now())).count(), 7);
+    }
+
+    #[tokio::test]
+    async fn a_token_ends_when_it_says_and_a_damaged_object_lets_nobody_in() {
+        let lake = Lake::open("memory://", &BTreeMap::new(), Access::ReadWrite, Arc::new(Fixed)).await.unwrap();
+        let members = Members::new(&lake, Arc::new(Fixed));
+        members.add_organisation("sofia", "Sofia").await.unwrap();
+        let (ended, _) = members.add_token(&token("ended", Some("2025-12-31T23:59:59Z"))).await.unwrap();
+        let (lasting, _) = members.add_token(&token("lasting", Some("2026-01-01T00:00:01Z"))).await.unwrap();
+        assert_eq!((ended.is_valid(Fixed.now()), lasting.is_valid(Fixed.now())), (false, true));
+        lake.object_store().put(&path_of(4), PutPayload::from_static(b"{")).await.unwrap();
+        assert!(Members::new(&lake, Arc::new(Fixed)).state().await.is_err());
+    }
+}
