@@ -91,6 +91,7 @@ impl<'a> Loaded<'a> {
             return Ok(None);
         }
         let snapshot = self.engine.lake.snapshot(&name, None).await?;
+        self.versions.push(VersionRead { table: name.clone(), version: snapshot.version, is_pinned: false });
         let provider = LakeTable::new(snapshot.clone(), self.engine.store.clone());
         self.catalog.insert(table.namespace.as_str(), travel::raw_history(table), Arc::new(provider));
         self.current.insert(name, snapshot.clone());
