@@ -162,32 +162,63 @@ def ingest(arguments, work, table):
     table.add("flights CSV to Delta", ours, "dlt", dlt)
 
 
+REFRESH_CASES = ("upsert-clustered", "upsert-scattered", "snapshot-clustered", "snapshot-scattered")
+
+MERGE = """
+    import json, os, resource, sys, time
+    import pyarrow as pa, pyarrow.parquet as pq
+    from deltalake import DeltaTable, write_deltalake
+    data, path, mode, spread, streamed = sys.argv[1:6]
+    def rows(name):
+        file = pq.ParquetFile(f"{data}/{name}.parquet")
+        return pa.RecordBatchReader.from_batches(file.schema_arrow, file.iter_batches(65536))
+    write_deltalake(path, rows("base"), mode="overwrite")
+    begin = time.monotonic()
+    other = " or ".join(f"t.{name} <> s.{name}" for name in ("country", "indicator", "year", "value"))
+    merge = DeltaTable(path).merge(rows(f"{mode}-{spread}"), "t.id = s.id", source_alias="s", target_alias="t", streamed_exec=streamed == "yes")
+    merge = merge.when_matched_update_all(predicate=other).when_not_matched_insert_all()
+    if mode == "snapshot":
+        merge = merge.when_not_matched_by_source_delete()
+    done = merge.execute()
+    seconds = time.monotonic() - begin
+    assert done["num_target_rows_updated"] == 10_000 * ROWS // 10_000_000, done
+    print(json.dumps({"seconds": seconds, "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}), flush=True)
+    os._exit(0)  # threads of Arrow and delta-rs do not always end in order
+"""
+
+
+def inner(result):
+    """Takes the time of the refresh alone from what the process says; the first load is not part of it."""
+    if "out" in result:
+        measured = json.loads(result["out"].strip().splitlines()[-1])
+        result["seconds"] = measured["seconds"]
+        result["peak"] = max(result["peak"], measured["peak_bytes"])
+    return result
+
+
 def refresh(arguments, work, table):
-    ours = timed([arguments.benches, "refresh", "--rows", str(arguments.rows), "--work", str(work / "refresh")])
-    if "out" in ours:
-        measured = json.loads(ours["out"].strip().splitlines()[-1])
-        ours["seconds"], ours["peak"] = measured["seconds"], measured["peak_bytes"]
-    merge = python(
-        """
-        import json, sys, time, resource
-        import numpy as np, pyarrow as pa
-        from deltalake import DeltaTable, write_deltalake
-        rows, path = int(sys.argv[1]), sys.argv[2]
-        def part(start, stop, changed=False):
-            keys = np.arange(start, stop)
-            value = keys * 1.5
-            if changed: value = np.where(keys % 1000 == 7, value + 1, value)
-            return pa.table({"id": keys, "country": pa.array([f"C{k % 200:03d}" for k in keys]), "value": value})
-        write_deltalake(path, part(0, rows), mode="overwrite")
-        begin = time.monotonic()
-        DeltaTable(path).merge(part(0, rows, True), "t.id = s.id", source_alias="s", target_alias="t") \\
-            .when_matched_update_all(predicate="t.value <> s.value").when_not_matched_insert_all().execute()
-        print(json.dumps({"seconds": time.monotonic() - begin, "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
-        """, arguments.rows, work / "merge")
-    if "out" in merge:
-        measured = json.loads(merge["out"].strip().splitlines()[-1])
-        merge["seconds"], merge["peak"] = measured["seconds"], measured["peak_bytes"]
-    table.add(f"refresh of {arguments.rows:,} rows, 0.1 % changed", ours, "delta-rs MERGE", merge)
+    """Both sides read the same Parquet files. delta-rs is tried in both of its modes; the faster one counts."""
+    data = work / f"refresh-{arguments.rows}"
+    if not (data / "snapshot-scattered.parquet").exists():
+        made = timed([arguments.benches, "refresh-data", "--rows", str(arguments.rows), "--out", str(data)])
+        if "error" in made:
+            table.add("refresh", made, "delta-rs MERGE", made)
+            return
+    for mode, what in (("upsert", "changed rows sent"), ("snapshot", "full extract sent")):
+        for spread in ("clustered", "scattered"):
+            if f"{mode}-{spread}" not in arguments.cases.split(","):
+                continue
+            ours = best(lambda: inner(timed([
+                arguments.benches, "refresh", "--data", str(data), "--mode", mode, "--spread", spread,
+                "--work", str(work / "refresh-store")])), arguments.times)
+            peers = []
+            for streamed in ("yes", "no"):
+                target = work / "refresh-merge"
+                shutil.rmtree(target, ignore_errors=True)
+                peers.append(inner(python(MERGE.replace("ROWS", str(arguments.rows)), data, target, mode, spread, streamed)))
+            ended = [peer for peer in peers if "error" not in peer] or peers
+            merge = min(ended, key=lambda peer: peer.get("seconds", 0))
+            table.add(f"refresh of {arguments.rows:,} rows, 0.1 % changed, {spread}, {what}", ours, "delta-rs MERGE", merge)
 
 
 def sdmx(arguments, work, table):
@@ -203,49 +234,9 @@ def sdmx(arguments, work, table):
 
 
 def scan(arguments, work, table):
-    """Every query over the same Parquet files, warm, the fastest of five, in one process for each engine."""
-    csv, _ = observations(work)
-    store = work / "scan-store"
-    if not store.exists():
-        loaded = timed([arguments.hambar, "bench", str(csv), "--keep", str(store)])
-        if "error" in loaded:
-            table.add("scan", loaded, "duckdb", loaded)
-            return
-    ours = timed([arguments.benches, "scan", "--store", str(store), "--queries", str(HERE.parent / "queries")])
-    peer = python(
-        """
-        import duckdb, glob, json, pathlib, sys, time
-        store, queries = sys.argv[1:3]
-        files = glob.glob(store + "/tables/bench/*/**/*.parquet", recursive=True)
-        files = [f for f in files if "/_delta_log/" not in f]
-        con = duckdb.connect()
-        con.sql("SET threads = 2")
-        con.sql("CREATE SCHEMA bench")
-        con.sql(f"CREATE VIEW bench.observations AS FROM read_parquet({files})")
-        for path in sorted(pathlib.Path(queries).glob("*.sql")):
-            text = path.read_text()
-            best = None
-            for _ in range(5):
-                begin = time.monotonic()
-                rows = con.sql(text).fetchall()
-                seconds = time.monotonic() - begin
-                best = seconds if best is None else min(best, seconds)
-            print(json.dumps({"query": path.stem, "seconds": best, "rows": len(rows)}))
-        """, store, HERE.parent / "queries")
-    if "error" in ours or "error" in peer:
-        table.add("scan", ours, "duckdb", peer)
-        return
-    parse = lambda out: {row["query"]: row for row in map(json.loads, filter(lambda line: line.startswith("{"), out.splitlines()))}
-    mine, theirs = parse(ours["out"]), parse(peer["out"])
-    product, count = 1.0, 0
-    for query in sorted(mine.keys() & theirs.keys()):
-        note = "" if mine[query]["rows"] == theirs[query]["rows"] else f"rows differ: {mine[query]['rows']} / {theirs[query]['rows']}"
-        ratio = theirs[query]["seconds"] / mine[query]["seconds"]
-        product, count = product * ratio, count + 1
-        table.rows.append((query, "duckdb", f"{mine[query]['seconds']:.3f}", f"{theirs[query]['seconds']:.3f}", f"{ratio:.2f}", "", note))
-    if count:
-        peaks = f"{ours['peak'] / 2**20:.0f} / {peer['peak'] / 2**20:.0f}"
-        table.rows.append((f"geometric mean of {count} queries", "duckdb", "", "", f"{product ** (1 / count):.2f}", peaks, ""))
+    import scan as queries
+
+    queries.scan(arguments, work, table, SHARED, timed)
 
 
 def main():
@@ -254,6 +245,8 @@ def main():
     parser.add_argument("--benches", required=True)
     parser.add_argument("--data", help="folder for inputs and outputs; kept")
     parser.add_argument("--rows", type=int, default=10_000_000, help="rows of the refresh")
+    parser.add_argument("--times", type=int, default=2, help="repetitions of a refresh, of which the fastest counts")
+    parser.add_argument("--cases", default=",".join(REFRESH_CASES), help="cases of the refresh")
     parser.add_argument("--only", default="ingest,refresh,sdmx,scan")
     arguments = parser.parse_args()
     work = pathlib.Path(arguments.data or tempfile.mkdtemp(prefix="hambar-peers-"))

@@ -3,6 +3,7 @@
 
 #![allow(clippy::print_stdout, reason = "results are lines on standard output")]
 
+mod load;
 mod refresh;
 mod scan;
 mod sdmx;
@@ -31,16 +32,45 @@ enum Command {
         /// The folder of `.sql` files.
         #[arg(long)]
         queries: PathBuf,
+        /// Only queries whose file name starts so.
+        #[arg(long)]
+        only: Option<String>,
+        /// MiB of the memory pool.
+        #[arg(long, default_value_t = 4096)]
+        memory: u64,
+        /// Print the plan with its measures instead of the rows.
+        #[arg(long)]
+        explain: bool,
     },
-    /// Refresh a generated table of which one row in a thousand changed.
-    Refresh {
+    /// Load the tables of the scan queries from two Parquet files.
+    Load {
+        /// The long table of observations.
+        #[arg(long)]
+        observations: PathBuf,
+        /// The table of flights.
+        #[arg(long)]
+        flights: PathBuf,
+        /// The store; made anew.
+        #[arg(long)]
+        store: PathBuf,
+    },
+    /// Print which files the newest version of each of these tables has.
+    Files {
+        /// The store.
+        #[arg(long)]
+        store: PathBuf,
+    },
+    /// Write the inputs of `refresh` for a generated table.
+    RefreshData {
         /// Rows of the table.
         #[arg(long, default_value_t = 10_000_000)]
         rows: u64,
-        /// Folder for the store; made anew.
+        /// The folder.
         #[arg(long)]
-        work: PathBuf,
+        out: PathBuf,
     },
+    /// Refresh a table of which one row in a thousand changed.
+    Refresh(refresh::Refresh),
     /// Write a generic SDMX-ML 2.1 message.
     SdmxMessage {
         /// Observations in it.
@@ -70,8 +100,14 @@ fn clock() -> Arc<dyn Clock> {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
-        Command::Scan { store, queries } => scan::scan(&store, &queries).await,
-        Command::Refresh { rows, work } => refresh::refresh(rows, &work).await,
+        Command::Scan { store, queries, only, memory, explain } => {
+            let settings = scan::Settings { only, memory_bytes: memory << 20, explain };
+            scan::scan(&store, &queries, &settings).await
+        }
+        Command::Load { observations, flights, store } => load::load(&observations, &flights, &store).await,
+        Command::Files { store } => load::files(&store).await,
+        Command::RefreshData { rows, out } => refresh::data(rows, &out),
+        Command::Refresh(task) => refresh::refresh(&task).await,
         Command::SdmxMessage { observations, out } => sdmx::message(observations, &out),
     }
 }

@@ -47,7 +47,7 @@ pub(crate) enum Command {
     /// Check pipeline files and report every problem with file, line, column and remedy.
     Check(CheckArguments),
     /// Look at one real answer and write a pipeline file for it, for a person to review.
-    Add(AddArguments),
+    Add(Box<AddArguments>),
     /// Say what a run would ask of the provider before anything is sent: requests, bytes, quota, time.
     Plan(SelectArguments),
     /// Run pipelines: fetch, land, decode, conform, prove complete, commit.
@@ -116,11 +116,16 @@ pub(crate) struct CheckArguments {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  hambar add https://example.org/data.csv --table regions.population\n  hambar add https://example.org/data.zip --member '*.csv' --licence CC-BY-4.0 --redistribution allowed"
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "What the address speaks is found out from it and from one answer: paged JSON or CSV, an SDMX data query, a CKAN dataset or datastore table, else a file. What was concluded and why is printed and stands in the file.\n\nExamples:\n  hambar add https://example.org/data.csv --table regions.population\n  hambar add https://example.org/data.zip --member '*.csv' --licence CC-BY-4.0 --redistribution allowed\n  hambar add https://data-api.ecb.europa.eu/service/data/EXR/M.USD.EUR.SP00.A\n  hambar add https://data.example.org/dataset/rainfall --resource 5de110e5-6ef9\n  hambar add portal https://data.example.org --filter organization:who --format csv"
 )]
 pub(crate) struct AddArguments {
+    #[command(subcommand)]
+    pub(crate) whole: Option<AddCommand>,
     /// The address of the data.
-    pub(crate) url: String,
+    #[arg(required = true)]
+    pub(crate) url: Option<String>,
     /// The table's name, `namespace.table`; made from the address when absent.
     #[arg(long, value_name = "NAMESPACE.TABLE")]
     pub(crate) table: Option<String>,
@@ -136,7 +141,53 @@ pub(crate) struct AddArguments {
     /// In an archive: the members to read, as a glob.
     #[arg(long, value_name = "GLOB")]
     pub(crate) member: Option<String>,
+    /// Of a CKAN dataset with several resources: the id of the one to read.
+    #[arg(long, value_name = "ID")]
+    pub(crate) resource: Option<String>,
     /// Overwrite an existing pipeline file.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AddCommand {
+    /// List a CKAN portal's datasets and resources, write a pipeline for its catalogue, and pipelines for chosen
+    /// resources.
+    Portal(PortalArguments),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Without --resource, --dataset and --all nothing is written but the catalogue's pipeline `<namespace>.datasets`.\n\nExamples:\n  hambar add portal https://data.example.org\n  hambar add portal https://data.example.org --filter organization:who --format csv --all\n  hambar add portal https://data.example.org --dataset rainfall --licence CC-BY-4.0"
+)]
+pub(crate) struct PortalArguments {
+    /// The portal's address.
+    pub(crate) url: String,
+    /// Only datasets that fit this, in Solr syntax (`organization:who`).
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) filter: Option<String>,
+    /// Only resources of this format, as the portal spells it.
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<String>,
+    /// Write a pipeline for this resource; may be repeated.
+    #[arg(long, value_name = "ID")]
+    pub(crate) resource: Vec<String>,
+    /// Write pipelines for the readable resources of this dataset; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) dataset: Vec<String>,
+    /// Write pipelines for all readable resources that are listed.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// The namespace of the tables; made from the address when absent.
+    #[arg(long)]
+    pub(crate) namespace: Option<String>,
+    /// The licence of what is written, as SPDX id or `LicenseRef-…`; never guessed from the portal's words.
+    #[arg(long, value_name = "SPDX")]
+    pub(crate) licence: Option<String>,
+    /// Whether the values may be passed on: `allowed` or `forbidden`.
+    #[arg(long, value_name = "allowed|forbidden")]
+    pub(crate) redistribution: Option<String>,
+    /// Overwrite existing pipeline files.
     #[arg(long)]
     pub(crate) force: bool,
 }

@@ -104,6 +104,7 @@ fn job(context: &Context, arguments: &BenchArguments) -> Result<DecodeJob> {
         file_name: file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         body: file,
         members: None,
+        record_path: None,
     };
     let survey = survey_in_child(&settings()?, request).map_err(|what| anyhow::anyhow!(what))?;
     (job.format, job.columns, job.nulls, job.unpivot) = (survey.format, survey.columns, survey.nulls, survey.unpivot);

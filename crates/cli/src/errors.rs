@@ -39,6 +39,11 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(class.exit_code())
 }
 
+/// The class of an error, for commands that go on after one.
+pub(crate) fn class(error: &anyhow::Error) -> ErrorClass {
+    classify(error).0
+}
+
 /// The class of an error of the system, where it says enough: a full or failing disk is none of configuration.
 fn class_of(error: &std::io::Error) -> Option<ErrorClass> {
     use std::io::ErrorKind;

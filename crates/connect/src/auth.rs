@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 
 use base64::Engine;
-use hambar_fetch::{FetchError, Fetched, Fetcher, Request, Secret};
+use hambar_fetch::{Fetched, Fetcher, Request, Secret};
 use schemars::JsonSchema;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -16,8 +15,12 @@ use crate::body;
 use crate::error::ConnectError;
 use crate::json::Pointer;
 
-/// Bytes of the answer to a login.
-const LOGIN_BYTES_MAX: u64 = 1024 * 1024;
+mod token;
+
+use token::{Grant, TokenAuth};
+
+/// Form fields of OAuth 2.0 that have keys of their own.
+const OAUTH_OWN: [&str; 5] = ["client_id", "client_secret", "grant_type", "refresh_token", "scope"];
 
 /// Where a secret is kept: `{ env = "NAME" }` or `{ file = "path" }`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -121,6 +124,27 @@ pub enum AuthSpec {
         /// The password.
         secret: SecretRef,
     },
+    /// OAuth 2.0: a token is asked for first (client credentials, or a refresh token), and again before it ends.
+    Oauth2 {
+        /// Where tokens are given.
+        token_url: String,
+        /// Who asks.
+        client_id: TextOrSecret,
+        /// Its secret.
+        client_secret: SecretRef,
+        /// Whether id and secret go into a header or into the form.
+        #[serde(default)]
+        client_auth: ClientAuth,
+        /// A refresh token that the owner of the data gave once; client credentials alone when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refresh_token: Option<SecretRef>,
+        /// What is asked for, words separated by spaces.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        scope: Option<String>,
+        /// Fields that the provider wants besides (`audience`, `resource`).
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        parameters: BTreeMap<String, String>,
+    },
     /// A token is asked for first, and again after a 401.
     Login {
         /// Where the token is asked for, with POST.
@@ -147,6 +171,17 @@ impl Default for AuthSpec {
     }
 }
 
+/// How a client of OAuth 2.0 says who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuth {
+    /// In the header `Authorization: Basic …`.
+    #[default]
+    Basic,
+    /// As the fields `client_id` and `client_secret` of the form.
+    Form,
+}
+
 /// How the fields of a login are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -169,17 +204,30 @@ impl AuthSpec {
         };
         match self {
             Self::Header { header, .. } | Self::Login { header: Some(header), .. } => name("header", header),
-            Self::None {} | Self::Query { .. } | Self::Bearer { .. } | Self::Basic { .. } | Self::Login { .. } => {}
+            Self::None {}
+            | Self::Query { .. }
+            | Self::Bearer { .. }
+            | Self::Basic { .. }
+            | Self::Login { .. }
+            | Self::Oauth2 { .. } => {}
         }
         if let Self::Query { parameter, .. } = self
             && parameter.is_empty()
         {
             problems.push(("auth.parameter".to_owned(), "is empty".to_owned()));
         }
-        if let Self::Login { url, .. } = self
-            && let Err(what) = body::web_url(url)
+        if let Some((key, url)) = match self {
+            Self::Login { url, .. } => Some(("auth.url", url)),
+            Self::Oauth2 { token_url, .. } => Some(("auth.token_url", token_url)),
+            _ => None,
+        } && let Err(what) = body::web_url(url)
         {
-            problems.push(("auth.url".to_owned(), what));
+            problems.push((key.to_owned(), what));
+        }
+        if let Self::Oauth2 { parameters, .. } = self
+            && let Some(name) = parameters.keys().find(|name| OAUTH_OWN.contains(&name.as_str()))
+        {
+            problems.push((format!("auth.parameters.{name}"), "is set by `auth` itself".to_owned()));
         }
         problems
     }
@@ -202,22 +250,32 @@ impl AuthSpec {
                 let value = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair));
                 Auth::Header { header: "authorization".to_owned(), value: Secret::new(value) }
             }
-            Self::Login { url, fields, body, token, header, prefix } => Auth::Login(Box::new(Login {
-                url: body::web_url(&url)
-                    .map_err(|what| ConnectError::Setting { setting: "auth.url".to_owned(), what })?,
-                fields: fields.into_iter().map(|(name, field)| Ok((name, resolve(field, secrets)?))).collect::<Result<
-                    _,
-                    ConnectError,
-                >>(
-                )?,
-                body,
-                token,
-                header: header.map_or_else(|| "authorization".to_owned(), |name| name.to_lowercase()),
-                prefix: prefix.unwrap_or_else(|| "Bearer ".to_owned()),
-                current: Mutex::new(None),
-            })),
+            Self::Login { url, fields, body, token, header, prefix } => {
+                let fields = fields.into_iter().map(|(name, field)| Ok((name, resolve(field, secrets)?)));
+                let fields = fields.collect::<Result<_, ConnectError>>()?;
+                let grant = Grant::Login { url: address("auth.url", &url)?, fields, body, token };
+                Auth::Token(Box::new(TokenAuth::new(grant, header, prefix, None)))
+            }
+            Self::Oauth2 { token_url, client_id, client_secret, client_auth, refresh_token, scope, parameters } => {
+                let refresh = refresh_token.map(|reference| secrets.resolve(&reference)).transpose()?;
+                let mut parameters = parameters;
+                parameters.extend(scope.map(|scope| ("scope".to_owned(), scope)));
+                let grant = Grant::Oauth2 {
+                    url: address("auth.token_url", &token_url)?,
+                    client_id: resolve(client_id, secrets)?,
+                    client_secret: secrets.resolve(&client_secret)?,
+                    client_auth,
+                    parameters,
+                    is_refresh: refresh.is_some(),
+                };
+                Auth::Token(Box::new(TokenAuth::new(grant, None, None, refresh)))
+            }
         })
     }
+}
+
+fn address(setting: &str, url: &str) -> Result<Url, ConnectError> {
+    body::web_url(url).map_err(|what| ConnectError::Setting { setting: setting.to_owned(), what })
 }
 
 fn resolve(text: TextOrSecret, secrets: &dyn SecretResolver) -> Result<Secret, ConnectError> {
@@ -233,19 +291,7 @@ pub(crate) enum Auth {
     None,
     Query { parameter: String, secret: Secret },
     Header { header: String, value: Secret },
-    Login(Box<Login>),
-}
-
-/// A login, with the token that is in use.
-#[derive(Debug)]
-pub(crate) struct Login {
-    url: Url,
-    fields: BTreeMap<String, Secret>,
-    body: LoginBody,
-    token: Pointer,
-    header: String,
-    prefix: String,
-    current: Mutex<Option<Secret>>,
+    Token(Box<TokenAuth>),
 }
 
 impl Auth {
@@ -261,22 +307,7 @@ impl Auth {
                 signed.secret_query.push((parameter.clone(), secret.clone()));
             }
             Self::Header { header, value } => signed.secret_headers.push((header.clone(), value.clone())),
-            Self::Login(login) => {
-                let token = match login.current() {
-                    Some(token) => token,
-                    None => login.renew(fetch).await?,
-                };
-                signed.secret_headers.push((login.header.clone(), token));
-                return match fetch.send(signed).await {
-                    Err(FetchError::Status { status: 401, .. }) => {
-                        let token = login.renew(fetch).await?;
-                        let mut again = request;
-                        again.secret_headers.push((login.header.clone(), token));
-                        fetch.send(again).await.map_err(failed)
-                    }
-                    other => other.map_err(failed),
-                };
-            }
+            Self::Token(token) => return token.send(fetch, request, step).await,
         }
         fetch.send(signed).await.map_err(failed)
     }
@@ -294,41 +325,5 @@ fn strip_parameter(url: &mut Url, parameter: &str) {
     url.set_query(None);
     if !kept.is_empty() {
         url.query_pairs_mut().extend_pairs(kept);
-    }
-}
-
-impl Login {
-    fn current(&self) -> Option<Secret> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    async fn renew(&self, fetch: &Fetcher) -> Result<Secret, ConnectError> {
-        let step = format!("log in at `{}`", self.url);
-        let mut request = Request::get(self.url.clone());
-        request.method = http::Method::POST;
-        request.body_bytes_max = Some(LOGIN_BYTES_MAX);
-        request.is_confidential = true;
-        let (content_type, text) = match self.body {
-            LoginBody::Json => {
-                let object: serde_json::Map<String, serde_json::Value> =
-                    self.fields.iter().map(|(name, value)| (name.clone(), value.expose().into())).collect();
-                ("application/json", serde_json::Value::Object(object).to_string())
-            }
-            LoginBody::Form => {
-                let mut form = url::form_urlencoded::Serializer::new(String::new());
-                form.extend_pairs(self.fields.iter().map(|(name, value)| (name, value.expose())));
-                ("application/x-www-form-urlencoded", form.finish())
-            }
-        };
-        request.headers.push(("content-type".to_owned(), content_type.to_owned()));
-        request.body = Some(text.into());
-        let landed = fetch.fresh(request).await.map_err(|source| ConnectError::Fetch { step, source })?;
-        let answer = body::read_json(&landed, LOGIN_BYTES_MAX).await?;
-        let token = answer.pointer(self.token.as_str()).and_then(serde_json::Value::as_str).ok_or_else(|| {
-            ConnectError::Protocol { url: self.url.to_string(), what: format!("no token at `{}`", self.token) }
-        })?;
-        let token = Secret::new(format!("{}{token}", self.prefix));
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.clone());
-        Ok(token)
     }
 }

@@ -61,6 +61,20 @@ pub enum ConnectError {
         /// What repeats.
         what: String,
     },
+    /// A dataflow has too many codes for its query to be planned.
+    #[error("dataflow `{flow}`, dimension `{dimension}`: code list `{list}` goes beyond {value} codes (`{url}`)")]
+    TooManyCodes {
+        /// The address of the structure without secrets.
+        url: String,
+        /// The dataflow.
+        flow: String,
+        /// The dimension; `unknown` where the structure does not say.
+        dimension: String,
+        /// The code list.
+        list: String,
+        /// The limit, in codes of the whole structure.
+        value: u64,
+    },
     /// A limit was reached.
     #[error("`{url}`: {limit} of {value} reached")]
     Limit {
@@ -81,13 +95,16 @@ impl Classified for ConnectError {
             Self::Protocol { .. } => ErrorClass::Data,
             Self::Reported { .. } => ErrorClass::Refused,
             Self::Incomplete { .. } | Self::Loop { .. } => ErrorClass::Incomplete,
-            Self::Limit { .. } => ErrorClass::Limit,
+            Self::Limit { .. } | Self::TooManyCodes { .. } => ErrorClass::Limit,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
             Self::Fetch { source, .. } => source.hint(),
+            Self::TooManyCodes { .. } => {
+                Some("narrow the query with `source.key` or `source.filters`, so that it need not be split".to_owned())
+            }
             Self::Setting { .. }
             | Self::Protocol { .. }
             | Self::Reported { .. }

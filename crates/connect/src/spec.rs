@@ -42,6 +42,33 @@ impl SourceSpec {
         }
     }
 
+    /// Returns the hosts that are asked, as far as the file says; answers and catalogues may lead to others. No I/O.
+    pub fn hosts(&self) -> Vec<String> {
+        let addresses: Vec<String> = match self {
+            Self::HttpFile(spec) => {
+                let manifest = spec.manifest.as_ref().map(|manifest| manifest.url.clone());
+                spec.url.clone().into_iter().chain(manifest).collect()
+            }
+            Self::RestJson(spec) => {
+                let count = spec.count.as_ref().map(|count| count.url.clone());
+                std::iter::once(spec.url.clone()).chain(count).collect()
+            }
+            Self::Ckan(spec) => vec![spec.portal.clone()],
+            Self::Sdmx(spec) => {
+                let dialects = Dialects::embedded();
+                let of_dialect = dialects.get(spec.dialect.as_deref()).and_then(|dialect| dialect.endpoint.clone());
+                spec.endpoint.clone().or(of_dialect).into_iter().collect()
+            }
+        };
+        let mut hosts = Vec::new();
+        for address in addresses {
+            // A template's variables may stand in the path, where they do not matter here.
+            let host = address.parse::<url::Url>().ok().and_then(|url| url.host_str().map(str::to_owned));
+            hosts.extend(host.filter(|host| !hosts.contains(host)));
+        }
+        hosts
+    }
+
     /// Reports everything that is wrong, as pairs of key (`source.pagination.size`) and problem. No I/O.
     ///
     /// What the rest of the file decides (`job`) is checked by [`SourceSpec::build`].

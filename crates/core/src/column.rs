@@ -71,6 +71,25 @@ impl ColumnType {
         }
     }
 
+    /// Says whether this type may become `other`: every value stays the same value, and values keep their order.
+    ///
+    /// These are the changes that Delta's type widening and Spark allow, as far as both types are offered here: int32
+    /// to int64 and float64; int32 to a decimal with 10 digits before the point, int64 to one with 20; a decimal to
+    /// one that has as many digits before the point and after it, or more; a date to its first instant in UTC (there
+    /// Delta has only the timestamp without a zone). Not int64 to float64, which loses digits, and nothing to text.
+    pub fn widens_to(&self, other: &Self) -> bool {
+        let whole = |precision: u8, scale: i8| i16::from(precision) - i16::from(scale);
+        match (self, other) {
+            (Self::Int32, Self::Int64 | Self::Float64) | (Self::Date, Self::Timestamp) => true,
+            (Self::Int32, Self::Decimal(precision, scale)) => whole(*precision, *scale) >= 10,
+            (Self::Int64, Self::Decimal(precision, scale)) => whole(*precision, *scale) >= 20,
+            (Self::Decimal(precision, scale), Self::Decimal(wide, fine)) => {
+                self != other && fine >= scale && whole(*wide, *fine) >= whole(*precision, *scale)
+            }
+            _ => false,
+        }
+    }
+
     /// Returns the type that stands for an Arrow type, or `None` where the store has no form for it.
     pub fn from_arrow(data_type: &DataType) -> Option<Self> {
         Some(match data_type {
@@ -251,6 +270,42 @@ impl ColumnSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn types_widen_where_no_value_changes() {
+        let kinds = [
+            "string",
+            "bool",
+            "int32",
+            "int64",
+            "float64",
+            "decimal(10,0)",
+            "decimal(12,2)",
+            "decimal(20,0)",
+            "decimal(38,18)",
+            "date",
+            "timestamp",
+            "binary",
+            "list<int32>",
+        ];
+        let kind = |text: &str| text.parse::<ColumnType>().unwrap();
+        let wider = |from: &str| {
+            let wide: Vec<&str> = kinds.into_iter().filter(|to| kind(from).widens_to(&kind(to))).collect();
+            wide.join(" ")
+        };
+        let expected = [
+            ("int32", "int64 float64 decimal(10,0) decimal(12,2) decimal(20,0) decimal(38,18)"),
+            ("int64", "decimal(20,0) decimal(38,18)"),
+            ("decimal(10,0)", "decimal(12,2) decimal(20,0) decimal(38,18)"),
+            ("decimal(12,2)", "decimal(38,18)"),
+            ("decimal(20,0)", "decimal(38,18)"),
+            ("date", "timestamp"),
+        ];
+        for from in kinds {
+            let known = expected.iter().find(|(name, _)| *name == from).map_or("", |(_, wide)| wide);
+            assert_eq!(wider(from), known, "{from}");
+        }
+    }
 
     #[test]
     fn types_survive_text_and_arrow() {

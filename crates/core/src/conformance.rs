@@ -298,6 +298,76 @@ pub async fn columns_are_added_but_never_retyped(store: &dyn TableStore, reader:
     assert!(matches!(refused, Err(StoreError::Schema { .. })), "{refused:?}");
 }
 
+/// Columns become wider with all their rows, in the table and its history; a stored type that is wider than the declared
+/// one stays; nothing becomes narrower.
+pub async fn columns_widen_but_never_narrow(store: &dyn TableStore, reader: &dyn ReadRows) {
+    for (name, write, partitions) in [
+        ("wide", WriteMode::Upsert, &[][..]),
+        ("wide_split", WriteMode::Snapshot, &["year"][..]),
+        ("wide_append", WriteMode::Append, &["geo"][..]),
+    ] {
+        let key: &[&str] = if write == WriteMode::Append { &[] } else { &["geo", "year"] };
+        let wide = TableSpec { on_drift: OnDrift::Widen, ..spec(name, write, key, partitions) };
+        let mut narrow = wide.clone();
+        narrow.columns[1].kind = ColumnType::Int32;
+        narrow.columns[2].kind = ColumnType::Int32;
+        let rows: &[Row] = &[("BG", 2020, Some(1)), ("BG", 2021, None), ("RO", 2020, Some(3))];
+        let _ = load_narrow(store, &narrow, "r1", "a", rows).await;
+        let rows: &[Row] = &[("BG", 2020, Some(2)), ("BG", 2021, None), ("RO", 2020, Some(3))];
+        let _ = load_narrow(store, &narrow, "r2", "b", rows).await;
+        let columns = ["geo", "year", "value", "_source"];
+        let before = show(reader, &wide.name, &columns).await;
+        let past = show(reader, &beside(&wide.name, "__history"), &columns).await;
+        let strict = TableSpec { on_drift: OnDrift::AddColumns, ..wide.clone() };
+        assert!(matches!(store.open(&strict).await, Err(StoreError::Schema { .. })), "{name}: only where it may widen");
+        let state = store.open(&wide).await.expect("the columns widen");
+        assert_eq!((state.sequence, state.rows), (2, before.len() as u64), "{name}");
+        assert_eq!(show(reader, &wide.name, &columns).await, before, "{name}: the rows stay");
+        assert_eq!(show(reader, &beside(&wide.name, "__history"), &columns).await, past, "{name}: the history stays");
+        for table in [wide.name.clone(), beside(&wide.name, "__history")] {
+            for batch in reader.read_rows(&table).await.expect("the table can be read") {
+                let kind = batch.schema().field_with_name("value").expect("the column is there").data_type().clone();
+                assert_eq!(kind, DataType::Int64, "{table}");
+            }
+        }
+        assert_eq!(state.wider, [], "{name}");
+        let wider = store.open(&narrow).await.expect("the table opens").wider;
+        assert_eq!(wider, [(ident("year"), ColumnType::Int64), (ident("value"), ColumnType::Int64)], "{name}");
+        let again = store.open(&wide).await.expect("the table opens");
+        assert_eq!(again.version, state.version, "{name}: it widens once");
+        // The declaration is still the narrow one: the stored type stays, and takes narrow rows.
+        let same = load_narrow(store, &narrow, "r3", "c", &[("BG", 2020, Some(9_000))]).await;
+        committed_some(&same, name);
+        let shown = show(reader, &wide.name, &["value"]).await;
+        assert!(shown.contains(&"9000".to_owned()), "{name}: {shown:?}");
+        let large = load(store, &wide, "r4", "d", &[("BG", 2020, Some(5_000_000_000))]).await.expect("wide rows fit");
+        committed_some(&large, name);
+        assert!(show(reader, &wide.name, &["value"]).await.contains(&"5000000000".to_owned()), "{name}");
+        let strict = TableSpec { on_drift: OnDrift::Fail, ..narrow.clone() };
+        assert!(matches!(store.open(&strict).await, Err(StoreError::Schema { .. })), "{name}: it never narrows");
+        let mut text = wide.clone();
+        text.columns[2].kind = ColumnType::String;
+        assert!(matches!(store.open(&text).await, Err(StoreError::Schema { .. })), "{name}: text is not wider");
+    }
+}
+
+fn committed_some(outcome: &CommitOutcome, scenario: &str) {
+    assert!(matches!(outcome, CommitOutcome::Committed { .. }), "{scenario}: {outcome:?}");
+}
+
+async fn load_narrow(store: &dyn TableStore, spec: &TableSpec, run: &str, at: &str, rows: &[Row]) -> CommitOutcome {
+    let state = store.open(spec).await.expect("the table opens");
+    let mut writer = store.writer(spec, &state, stamp(run)).await.expect("a writer opens");
+    let wide = batch(rows);
+    let columns = wide.columns().iter().zip(wide.schema_ref().fields()).map(|(column, field)| {
+        let kind = if field.name() == "geo" { DataType::Utf8 } else { DataType::Int32 };
+        (field.name().clone(), cast(column, &kind).expect("the values are small"), true)
+    });
+    let narrow = RecordBatch::try_from_iter_with_nullable(columns).expect("the columns are of one length");
+    writer.write(narrow, &format!("sha-{run}")).await.expect("rows are taken");
+    writer.commit(request(at, rows.len())).await.expect("the run commits")
+}
+
 /// A checkpoint that moved on is committed even where no row changed.
 pub async fn progress_without_rows_is_kept(store: &dyn TableStore, _reader: &dyn ReadRows) {
     let spec = spec("progress", WriteMode::Append, &[], &[]);
@@ -352,6 +422,7 @@ pub async fn all<S: TableStore + ReadRows>(mut fresh: impl AsyncFnMut() -> S) {
     a_wrong_row_count_is_refused(&store, &store).await;
     recorded_instants_rise(&store, &store).await;
     columns_are_added_but_never_retyped(&store, &store).await;
+    columns_widen_but_never_narrow(&store, &store).await;
     progress_without_rows_is_kept(&store, &store).await;
     leases_exclude_and_end(&store, &store).await;
     system_rows_add_up(&store, &store).await;

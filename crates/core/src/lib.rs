@@ -26,7 +26,7 @@ pub use store::{
     CommitOutcome, CommitRequest, Lease, LeaseOutcome, RunStamp, StoreError, TableState, TableStore, TableWriter,
 };
 pub use system::SystemTable;
-pub use table::{OnDrift, TableSpec, WriteMode};
+pub use table::{OnDrift, Retype, TableSpec, WriteMode};
 
 /// Reads the time. Only the binary and tests implement it, so that everything else is reproducible.
 pub trait Clock: std::fmt::Debug + Send + Sync {

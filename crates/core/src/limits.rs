@@ -31,6 +31,8 @@ pub const REJECT_RAW_BYTES_MAX: usize = 8 * 1024;
 pub const BATCH_ROWS: usize = 65_536;
 /// Bytes at which a decoder closes a batch before [`BATCH_ROWS`].
 pub const BATCH_BYTES: usize = 16 * 1024 * 1024;
+/// Cells at which a decoder closes a batch before [`BATCH_ROWS`]; empty ones count, they take memory too.
+pub const BATCH_CELLS: usize = 4 * 1024 * 1024;
 /// Address space of a decode worker.
 pub const DECODE_WORKER_BYTES_MAX: u64 = 2 * GIB;
 /// CPU seconds of a decode worker.

@@ -21,7 +21,7 @@ use crate::store::{
     CommitOutcome, CommitRequest, Lease, LeaseOutcome, RunStamp, StoreError, TableState, TableStore, TableWriter,
 };
 use crate::system::SystemTable;
-use crate::table::{TableSpec, WriteMode};
+use crate::table::{Retype, TableSpec, WriteMode};
 
 /// Tables in memory. Cheap to clone; clones share everything.
 #[derive(Debug, Clone, Default)]
@@ -173,9 +173,17 @@ impl TableStore for MemoryStore {
         };
         let mut fields: Vec<Field> = table.content.fields().iter().map(|field| field.as_ref().clone()).collect();
         for field in declared.fields() {
-            match table.content.field_with_name(field.name()) {
-                Ok(stored) if stored.data_type() == field.data_type() => {}
-                Ok(stored) => {
+            let Some(place) = fields.iter().position(|stored| stored.name() == field.name()) else {
+                fields.push(field.as_ref().clone());
+                continue;
+            };
+            let stored = &fields[place];
+            match spec.on_drift.retype(stored.data_type(), field.data_type()) {
+                Some(Retype::Same | Retype::Keep) => {}
+                Some(Retype::Widen) => {
+                    fields[place] = stored.clone().with_data_type(field.data_type().clone());
+                }
+                None => {
                     return Err(StoreError::Schema {
                         table: spec.name.to_string(),
                         column: field.name().clone(),
@@ -183,14 +191,15 @@ impl TableStore for MemoryStore {
                         declared: field.data_type().to_string(),
                     });
                 }
-                Err(_) => fields.push(field.as_ref().clone()),
             }
         }
-        if fields.len() > table.content.fields().len() {
-            table.content = Arc::new(Schema::new(fields));
+        let merged = Arc::new(Schema::new(fields));
+        if merged != table.content {
+            table.content = merged;
             table.state.version += 1;
         }
-        Ok(TableState { rows: table.rows.len() as u64, ..table.state.clone() })
+        let wider = spec.wider_in(&table.content);
+        Ok(TableState { rows: table.rows.len() as u64, wider, ..table.state.clone() })
     }
 
     async fn writer(
@@ -388,7 +397,8 @@ impl Table {
         self.recorded_at = Some(at);
         let version = self.state.version + 1;
         let rows = self.rows.len() as u64;
-        self.state = TableState { sequence, run: Some(stamp.run.clone()), checkpoint, rows, version };
+        let run = Some(stamp.run.clone());
+        self.state = TableState { sequence, run, checkpoint, rows, version, wider: Vec::new() };
         Ok(CommitOutcome::Committed {
             version,
             rows: change.fresh as u64,

@@ -8,8 +8,9 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::checkpoint::Checkpoint;
+use crate::column::ColumnType;
 use crate::error::{Classified, ErrorClass};
-use crate::name::{RunId, TableName};
+use crate::name::{Ident, RunId, TableName};
 use crate::system::SystemTable;
 use crate::table::TableSpec;
 
@@ -26,6 +27,8 @@ pub struct TableState {
     pub rows: u64,
     /// Newest version of the current table; 0 right after creation.
     pub version: u64,
+    /// Columns whose stored type is wider than the declared one, with that type.
+    pub wider: Vec<(Ident, ColumnType)>,
 }
 
 /// Who writes, and when it saw the data.
@@ -96,7 +99,9 @@ pub trait TableStore: Debug + Send + Sync {
     /// Creates the table (and its history and rejects) if it is missing, adds columns that `spec` has and the table
     /// has not, and returns where it stands.
     ///
-    /// Never drops or retypes a column, except to widen; an impossible change is [`StoreError::Schema`].
+    /// Never drops or retypes a column, except that under [`crate::OnDrift::Widen`] it gets the declared type where that
+    /// is wider ([`crate::ColumnType::widens_to`]), with all rows that are there, and the history's. A stored type that
+    /// is wider than the declared one stays. Any other change is [`StoreError::Schema`].
     async fn open(&self, spec: &TableSpec) -> Result<TableState, StoreError>;
 
     /// Starts writing commit `state.sequence + 1`. Nothing is visible before [`TableWriter::commit`].
@@ -121,7 +126,7 @@ pub trait TableStore: Debug + Send + Sync {
 /// Collects the rows of one commit. Dropping it publishes nothing.
 #[async_trait]
 pub trait TableWriter: Debug + Send {
-    /// Takes rows in the declared schema of the table, decoded from the raw body `source` (SHA-256, hex).
+    /// Takes rows in the declared schema of the table, or in narrower types that widen to the stored ones, decoded from the raw body `source` (SHA-256, hex).
     async fn write(&mut self, rows: RecordBatch, source: &str) -> Result<(), StoreError>;
 
     /// Takes rejected rows, in the schema of [`crate::provenance::reject_fields`].
@@ -257,7 +262,9 @@ impl Classified for StoreError {
         match self {
             Self::Damaged { .. } => Some("run `hambar fsck` to see everything that is wrong".to_owned()),
             Self::Schema { .. } => {
-                Some("a column may only widen; rename the new one, or give the table a new name".to_owned())
+                let may = "with `write.on_drift = \"widen\"` a column may become wider (int32 to int64, float64 or decimal, \
+                           int64 to decimal, decimal to more digits, date to timestamp), never narrower";
+                Some(format!("{may}; else give the new column another name, or the table"))
             }
             Self::Contended { .. } | Self::LeaseLost { .. } | Self::Busy { .. } => {
                 Some("see `hambar runs` for who else writes to it".to_owned())

@@ -98,6 +98,8 @@ const RUNS: &[(&str, Kind)] = &[
     ("host", Kind::Text),
     ("pid", Kind::Number),
     ("hambar_version", Kind::Text),
+    // character encoding of what was decoded, found or declared; NULL where nothing was, or where it was no text
+    ("encoding", Kind::Text),
 ];
 
 const FETCHES: &[(&str, Kind)] = &[

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
-use crate::column::ColumnSpec;
+use crate::column::{ColumnSpec, ColumnType};
 use crate::name::{Ident, TableName};
 use crate::origin::Origin;
 use crate::provenance;
@@ -31,10 +31,38 @@ pub enum OnDrift {
     Fail,
     /// New columns are added as text; missing ones become NULL.
     AddColumns,
-    /// Types may widen (int32, int64, decimal, float64, string); new columns are added.
+    /// Types may widen, see [`crate::ColumnType::widens_to`]; new columns are added.
     Widen,
     /// Rows that do not fit go to `__rejects`; the rest is published.
     Quarantine,
+}
+
+/// What becomes of a stored column whose declared type is another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retype {
+    /// It is the same type.
+    Same,
+    /// The column gets the declared type, which is wider.
+    Widen,
+    /// The column keeps its type, which is wider; an earlier run needed that.
+    Keep,
+}
+
+impl OnDrift {
+    /// Decides about a column that is stored as `stored` and declared as `declared`; `None` where that is refused.
+    pub fn retype(self, stored: &DataType, declared: &DataType) -> Option<Retype> {
+        if stored.equals_datatype(declared) {
+            return Some(Retype::Same);
+        }
+        if self != Self::Widen {
+            return None;
+        }
+        let (stored, declared) = (ColumnType::from_arrow(stored)?, ColumnType::from_arrow(declared)?);
+        if stored.widens_to(&declared) {
+            return Some(Retype::Widen);
+        }
+        declared.widens_to(&stored).then_some(Retype::Keep)
+    }
 }
 
 /// A table as declared.
@@ -62,6 +90,15 @@ impl TableSpec {
     /// Returns the Arrow schema of the declared columns, as decoders deliver them.
     pub fn declared_schema(&self) -> SchemaRef {
         Arc::new(Schema::new(self.columns.iter().map(ColumnSpec::to_field).collect::<Vec<_>>()))
+    }
+
+    /// Returns the columns whose type in `stored` is wider than the declared one, with that type.
+    pub fn wider_in(&self, stored: &Schema) -> Vec<(Ident, ColumnType)> {
+        let columns = self.columns.iter().filter_map(|column| {
+            let kind = ColumnType::from_arrow(stored.field_with_name(column.name.as_str()).ok()?.data_type())?;
+            column.kind.widens_to(&kind).then(|| (column.name.clone(), kind))
+        });
+        columns.collect()
     }
 
     /// Returns the Arrow schema of the stored table: the declared columns, then the provenance columns.

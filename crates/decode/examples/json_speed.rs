@@ -3,12 +3,10 @@
 //! `cargo run --release -p hambar-decode --example json_speed -- FILE [THREADS]`
 #![expect(clippy::print_stdout, reason = "an example that prints its figures")]
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::time::Instant;
 
-use hambar_core::OnDrift;
-use hambar_decode::spec::{DecodeJob, DecodeLimits, NullSpec};
+use hambar_decode::spec::DecodeJob;
 use hambar_decode::{Input, for_each_member};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -17,16 +15,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let threads = arguments.next().map_or(Ok(1), |text| text.parse())?;
     let file = File::open(&path)?;
     let megabytes = file.metadata()?.len() as f64 / 1e6;
-    let job = DecodeJob {
-        format: serde_json::from_str(r#"{"kind": "ndjson"}"#)?,
-        columns: Vec::new(),
-        nulls: NullSpec::default(),
-        unpivot: None,
-        on_drift: OnDrift::Fail,
-        ignore: Vec::new(),
-        constants: BTreeMap::new(),
-        limits: DecodeLimits { threads, ..DecodeLimits::default() },
-    };
+    let mut job = DecodeJob::new(serde_json::from_str(r#"{"kind": "ndjson"}"#)?, Vec::new());
+    job.limits.threads = threads;
     let started = Instant::now();
     let (mut rows, mut faults) = (0, 0);
     for_each_member(Input::File(file), &job, &std::env::temp_dir(), &mut |_, mut source| {

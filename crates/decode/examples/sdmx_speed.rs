@@ -3,12 +3,10 @@
 //!
 //! `cargo run --release -p hambar-decode --example sdmx_speed -- 512`
 
-use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::time::Instant;
 
-use hambar_core::OnDrift;
-use hambar_decode::spec::{DecodeJob, DecodeLimits, NullSpec};
+use hambar_decode::spec::DecodeJob;
 use hambar_decode::{Input, sdmx};
 
 const HEAD: &str = "<message:GenericData xmlns:message=\"m\" xmlns:generic=\"g\"><message:DataSet>";
@@ -97,16 +95,7 @@ impl Read for Generated {
 #[expect(clippy::print_stdout, reason = "the example's result")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let megabytes: u64 = std::env::args().nth(1).map_or(Ok(512), |text| text.parse())?;
-    let job = DecodeJob {
-        format: serde_json::from_str(r#"{"kind":"sdmx_ml"}"#)?,
-        columns: Vec::new(),
-        nulls: NullSpec::default(),
-        unpivot: None,
-        on_drift: OnDrift::Fail,
-        ignore: Vec::new(),
-        constants: BTreeMap::new(),
-        limits: DecodeLimits::default(),
-    };
+    let job = DecodeJob::new(serde_json::from_str(r#"{"kind":"sdmx_ml"}"#)?, Vec::new());
     let started = Instant::now();
     io::copy(&mut Generated::new(megabytes * MEGABYTE), &mut io::sink())?;
     let generating = started.elapsed();

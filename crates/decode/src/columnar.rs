@@ -13,13 +13,17 @@ use arrow::error::ArrowError;
 use arrow::ipc::reader::{FileReaderBuilder, StreamReader};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use hambar_core::ColumnType;
-use hambar_core::limits::{BATCH_ROWS, COLUMNS_MAX};
+use hambar_core::limits::{BATCH_BYTES, BATCH_ROWS, COLUMNS_MAX};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::metadata::RowGroupMetaData;
 
 use crate::error::DecodeError;
 use crate::pump::{Sink, pumped};
 use crate::record::{RecordSource, SourceBatch};
+
+/// Bytes of one batch of an Arrow file, which is read as a whole.
+const ARROW_BATCH_BYTES_MAX: u64 = 512 * hambar_core::limits::MIB;
 
 /// What an Arrow IPC file starts with; a stream does not.
 pub(crate) const ARROW_FILE_MAGIC: &[u8] = b"ARROW1";
@@ -33,9 +37,7 @@ pub fn open_parquet(
     ignore: &[String],
     member: Option<Arc<str>>,
 ) -> Result<Box<dyn RecordSource>, DecodeError> {
-    let out = Out::new("Parquet", member);
-    let ignore = ignore.to_vec();
-    pumped(&out.name(), "Parquet", move |sink| read_parquet(file, &ignore, out, sink))
+    open("Parquet", file, ignore, member, read_parquet)
 }
 
 /// Opens an Arrow IPC file, or a stream if it does not start as a file.
@@ -47,9 +49,19 @@ pub fn open_arrow(
     ignore: &[String],
     member: Option<Arc<str>>,
 ) -> Result<Box<dyn RecordSource>, DecodeError> {
-    let out = Out::new("Arrow IPC", member);
+    open("Arrow IPC", file, ignore, member, read_arrow)
+}
+
+fn open(
+    format: &'static str,
+    file: File,
+    ignore: &[String],
+    member: Option<Arc<str>>,
+    read: fn(File, &[String], Out, Sink<'_>) -> Result<(), DecodeError>,
+) -> Result<Box<dyn RecordSource>, DecodeError> {
+    let out = Out { format, member, rows: 0 };
     let ignore = ignore.to_vec();
-    pumped(&out.name(), "Arrow IPC", move |sink| read_arrow(file, &ignore, out, sink))
+    pumped(&out.name(), format, move |sink| read(file, &ignore, out, sink))
 }
 
 /// Sends batches on, in slices of the usual size.
@@ -60,10 +72,6 @@ struct Out {
 }
 
 impl Out {
-    fn new(format: &'static str, member: Option<Arc<str>>) -> Self {
-        Self { format, member, rows: 0 }
-    }
-
     fn name(&self) -> String {
         self.member.as_deref().unwrap_or("body").to_owned()
     }
@@ -71,6 +79,10 @@ impl Out {
     fn wrong(&self, what: impl std::fmt::Display) -> DecodeError {
         let place = if self.rows == 0 { "its start".to_owned() } else { format!("row {}", self.rows + 1) };
         DecodeError::Format { file: self.name(), format: self.format, place, what: what.to_string() }
+    }
+
+    fn limit(&self, limit: &'static str, value: u64, unit: &'static str, place: &str) -> DecodeError {
+        DecodeError::Limit { file: self.name(), limit, value, unit, place: place.to_owned() }
     }
 
     fn io(&self, source: std::io::Error) -> DecodeError {
@@ -81,13 +93,7 @@ impl Out {
         let mut start = 0;
         while start < batch.num_rows() {
             let rows = BATCH_ROWS.min(batch.num_rows() - start);
-            sink(SourceBatch {
-                batch: batch.slice(start, rows),
-                records: None,
-                first_record: self.rows + 1,
-                member: self.member.clone(),
-                faults: Vec::new(),
-            })?;
+            sink(SourceBatch::consecutive(batch.slice(start, rows), self.rows + 1, self.member.clone()))?;
             start += rows;
             self.rows += rows as u64;
         }
@@ -112,7 +118,8 @@ fn read_parquet(file: File, ignore: &[String], mut out: Out, sink: Sink<'_>) -> 
     }
     let kept = kept_columns(builder.schema(), ignore, &out)?;
     let mask = ProjectionMask::roots(builder.parquet_schema(), kept);
-    let reader = builder.with_batch_size(BATCH_ROWS).with_projection(mask).build();
+    let rows = rows_at_once(builder.metadata().row_groups());
+    let reader = builder.with_batch_size(rows).with_projection(mask).build();
     for batch in reader.map_err(|error| out.wrong(error))? {
         let batch = batch.map_err(|error| out.wrong(error))?;
         out.send(storable(batch, &out)?, sink)?;
@@ -121,13 +128,30 @@ fn read_parquet(file: File, ignore: &[String], mut out: Out, sink: Sink<'_>) -> 
     out.expect_rows(announced)
 }
 
+/// Returns how many rows make a batch of the usual size; rows with geometries or long texts are large.
+fn rows_at_once(groups: &[RowGroupMetaData]) -> usize {
+    let bytes_of_row = |group: &RowGroupMetaData| {
+        // A text that repeats is written once, but takes its bytes in every row.
+        let bytes = group.columns().iter().map(|column| {
+            let unpacked = column.unencoded_byte_array_data_bytes().unwrap_or_default();
+            u64::try_from(column.uncompressed_size().max(unpacked)).unwrap_or_default()
+        });
+        bytes.fold(0_u64, u64::saturating_add) / u64::try_from(group.num_rows()).unwrap_or_default().max(1)
+    };
+    let largest = groups.iter().map(bytes_of_row).max().unwrap_or_default();
+    let rows = BATCH_BYTES as u64 / largest.max(1);
+    usize::try_from(rows).unwrap_or(BATCH_ROWS).clamp(1, BATCH_ROWS)
+}
+
 fn read_arrow(mut file: File, ignore: &[String], mut out: Out, sink: Sink<'_>) -> Result<(), DecodeError> {
     let mut magic = [0; ARROW_FILE_MAGIC.len()];
     file.seek(SeekFrom::Start(0)).map_err(|source| out.io(source))?;
     let is_file = file.read_exact(&mut magic).is_ok() && magic == *ARROW_FILE_MAGIC;
     file.seek(SeekFrom::Start(0)).map_err(|source| out.io(source))?;
-    let checked = if is_file { frames::check_file(&file) } else { frames::check_stream(&file) };
-    checked.map_err(|what| out.wrong(what))?;
+    let largest = if is_file { frames::check_file(&file) } else { frames::check_stream(&file) };
+    if largest.map_err(|what| out.wrong(what))? > ARROW_BATCH_BYTES_MAX {
+        return Err(out.limit("arrow_batch_bytes_max", ARROW_BATCH_BYTES_MAX, "bytes", "one of its batches"));
+    }
     let source = BufReader::new(file);
     if is_file {
         let reader = FileReaderBuilder::new().build(source).map_err(|error| out.wrong(error))?;
@@ -158,13 +182,7 @@ fn send_arrow(
 /// Returns the indexes of the columns that are read, all of which a table can hold.
 fn kept_columns(schema: &Schema, ignore: &[String], out: &Out) -> Result<Vec<usize>, DecodeError> {
     if schema.fields().len() > COLUMNS_MAX {
-        return Err(DecodeError::Limit {
-            file: out.name(),
-            limit: "columns",
-            value: COLUMNS_MAX as u64,
-            unit: "columns",
-            place: "its schema".to_owned(),
-        });
+        return Err(out.limit("columns_max", COLUMNS_MAX as u64, "columns", "its schema"));
     }
     let mut kept = Vec::with_capacity(schema.fields().len());
     for (index, field) in schema.fields().iter().enumerate() {

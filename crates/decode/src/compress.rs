@@ -1,7 +1,7 @@
 //! Undoes the compression around a file or member, and counts what comes out: a decoded-bytes limit over everything and a
 //! ratio limit per stream stop bombs. A truncated stream and bytes behind its end are errors, never a short file.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -115,12 +115,7 @@ pub(crate) fn decompressed(
         Compression::Auto | Compression::None => ("readable", Box::new(source)),
         Compression::Gzip => ("gzip", Box::new(flate2::bufread::MultiGzDecoder::new(source))),
         Compression::Bzip2 => ("bzip2", Box::new(bzip2::bufread::MultiBzDecoder::new(source))),
-        Compression::Xz => {
-            let decoder =
-                liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY_BYTES_MAX, liblzma::stream::CONCATENATED)
-                    .map_err(|error| refused(&error, "xz"))?;
-            ("xz", Box::new(liblzma::bufread::XzDecoder::new_stream(source, decoder)))
-        }
+        Compression::Xz => ("xz", Box::new(xz(source).map_err(|error| refused(&error, "xz"))?)),
         Compression::Zstd => {
             let decoder = zstd::stream::read::Decoder::with_buffer(source).map_err(|error| refused(&error, "zstd"))?;
             ("zstd", Box::new(decoder))
@@ -128,6 +123,12 @@ pub(crate) fn decompressed(
     };
     let ratio = (format != "readable").then_some(Ratio { consumed });
     Ok(Box::new(Metered { inner, ratio, decoded: 0, file: file.to_owned(), format, budget: budget.clone() }))
+}
+
+/// Undoes xz, with a limit on the memory that its header may ask for.
+pub(crate) fn xz<R: BufRead>(source: R) -> io::Result<liblzma::bufread::XzDecoder<R>> {
+    let decoder = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY_BYTES_MAX, liblzma::stream::CONCATENATED)?;
+    Ok(liblzma::bufread::XzDecoder::new_stream(source, decoder))
 }
 
 /// Counts the bytes of an archive member of `format` as they come out of `inner`, which has checked and inflated them;

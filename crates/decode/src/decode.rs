@@ -26,13 +26,18 @@ pub fn decode(
     let mut conformer = Conformer::new(job.clone())?;
     let opened = for_each_member(input, job, spool_dir, &mut |_, mut source| {
         while let Some(batch) = source.next_batch()? {
-            sink(conformer.conform(batch)?)?;
+            let mut rest = Some(batch);
+            while let Some(mut part) = rest {
+                rest = part.split_off(conformer.rows_at_once(&part));
+                sink(conformer.conform(part)?)?;
+            }
         }
         Ok(())
     })?;
     let mut report = conformer.finish()?;
     report.decoded_bytes = opened.decoded_bytes;
     report.members = opened.members;
+    report.encoding = opened.encoding;
     Ok(report)
 }
 

@@ -236,6 +236,7 @@ mod tests {
         check(b"\0a\0,\0b\0\n", None, Ok(("a,b\n", "utf-16be")));
         check(b"caf\xe9 \x80", Some("latin1"), Ok(("café €", "windows-1252")));
         check(b"\x93\xfa\x96\x7b", Some("shift_jis"), Ok(("日本", "shift_jis")));
+        check(b"\x81\x30\x81\x30\xd6\xd0", Some("gb18030"), Ok(("\u{80}中", "gb18030")));
         check(b"", None, Ok(("", "utf-8")));
         check(b"a", Some("klingon"), Err("`klingon` is not an encoding label"));
         check(b"a\0\0\xd8b\0", Some("utf-16le"), Err("the bytes at offset 2 are not utf-16le"));

@@ -99,9 +99,11 @@ impl Classified for DecodeError {
             Self::Rejects { .. } => {
                 Some("see `<table>__rejects`, mend the columns' types, or raise `write.rejects_max`".to_owned())
             }
-            Self::Limit { .. } => {
-                Some("raise the limit in the pipeline file if the source is really this large".to_owned())
-            }
+            Self::Limit { .. } => Some(
+                "the limits of decoders are fixed; a file beyond one is mostly damaged, in another format than declared, or \
+                 read at the wrong place (`format.record_path`, `format.members`)"
+                    .to_owned(),
+            ),
             Self::Read { .. } | Self::Format { .. } | Self::Setting { .. } | Self::Message { .. } | Self::Stopped => {
                 None
             }

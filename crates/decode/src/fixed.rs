@@ -11,7 +11,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
-use hambar_core::limits::{COLUMNS_MAX, REJECT_RAW_BYTES_MAX, ROW_BYTES_MAX};
+use hambar_core::limits::{BATCH_CELLS, COLUMNS_MAX, REJECT_RAW_BYTES_MAX, ROW_BYTES_MAX};
 
 use crate::csv::CsvSource;
 use crate::error::DecodeError;
@@ -23,20 +23,12 @@ use crate::spec::{DecodeLimits, FixedColumn, FormatKind, FormatSpec, Ragged};
 /// rejected.
 const NO_DELIMITER: &str = "\u{1f}\u{1e}\u{1d}\u{1f}";
 
-/// Opens fixed-width text.
-pub fn open(
-    input: Input,
-    spec: &FormatSpec,
-    member: Option<Arc<str>>,
-    limits: &DecodeLimits,
-) -> Result<Box<dyn RecordSource>, DecodeError> {
-    Ok(Box::new(FixedSource::open(input, spec, member, limits)?))
-}
-
 /// A reader of fixed-width text.
 #[derive(Debug)]
 pub struct FixedSource {
     lines: CsvSource,
+    /// Lines that are not cut yet.
+    rest: Option<SourceBatch>,
     columns: Vec<FixedColumn>,
     schema: SchemaRef,
     ragged: Ragged,
@@ -44,7 +36,10 @@ pub struct FixedSource {
 }
 
 impl FixedSource {
-    /// Checks the columns and finds the encoding.
+    /// Opens fixed-width text: checks the columns and finds the encoding.
+    ///
+    /// # Errors
+    /// Columns that contradict the limits or each other, and what delimited text cannot be opened for.
     pub fn open(
         input: Input,
         spec: &FormatSpec,
@@ -66,6 +61,7 @@ impl FixedSource {
             spec.fixed.iter().map(|column| Field::new(&column.name, DataType::Utf8, true)).collect();
         Ok(Self {
             lines: CsvSource::open(input, &lines, member, limits)?,
+            rest: None,
             columns: spec.fixed.clone(),
             schema: Arc::new(Schema::new(fields)),
             ragged: spec.ragged,
@@ -110,7 +106,7 @@ impl FixedSource {
         let arrays: Vec<ArrayRef> = builders.iter_mut().map(|builder| Arc::new(builder.finish()) as ArrayRef).collect();
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), arrays)?;
         let first_record = records.first().copied().unwrap_or(source.first_record);
-        let records = (!faults.is_empty()).then_some(records);
+        let records = (source.records.is_some() || !faults.is_empty()).then_some(records);
         Ok(SourceBatch { batch, records, first_record, member: source.member, faults })
     }
 
@@ -129,9 +125,15 @@ impl FixedSource {
 
 impl RecordSource for FixedSource {
     fn next_batch(&mut self) -> Result<Option<SourceBatch>, DecodeError> {
-        let Some(source) = self.lines.next_batch()? else {
+        let next = match self.rest.take() {
+            Some(rest) => Some(rest),
+            None => self.lines.next_batch()?,
+        };
+        let Some(mut source) = next else {
             return Ok(None);
         };
+        // Short lines have a few bytes, and as many cells as all others.
+        self.rest = source.split_off((BATCH_CELLS / self.columns.len()).max(1));
         let file = source.member.as_deref().unwrap_or("body").to_owned();
         let cut = self.cut(source).map_err(|error| DecodeError::Format {
             file,
@@ -151,7 +153,8 @@ fn check_columns(columns: &[FixedColumn]) -> Result<(), DecodeError> {
     let mut names = std::collections::HashSet::new();
     for column in columns {
         if column.start == 0 || column.width == 0 || column.start.saturating_add(column.width) > ROW_BYTES_MAX {
-            return setting(format!("column `{}`: start and width count from 1", column.name));
+            let what = format!("start and width count from 1, and no line has more than {ROW_BYTES_MAX} characters");
+            return setting(format!("column `{}`: {what}", column.name));
         }
         if !names.insert(&column.name) {
             return setting(format!("column `{}` is declared twice", column.name));
@@ -195,7 +198,7 @@ mod tests {
         }))
         .unwrap();
         let input = Input::Stream(Box::new(std::io::Cursor::new(text.as_bytes().to_vec())));
-        let mut source = open(input, &spec, None, &DecodeLimits::default()).unwrap();
+        let mut source = FixedSource::open(input, &spec, None, &DecodeLimits::default()).unwrap();
         let mut got = Vec::new();
         while let Some(batch) = source.next_batch().unwrap() {
             for row in 0..batch.batch.num_rows() {

@@ -2,6 +2,7 @@
 //! stream is read to its end after its source is done, so that its checksum and size were seen before anyone
 //! believes the rows.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -13,7 +14,7 @@ use crate::compress::{self, Budget};
 use crate::error::DecodeError;
 use crate::input::Input;
 use crate::pump::Ahead;
-use crate::record::RecordSource;
+use crate::record::{RecordSource, SourceBatch};
 use crate::spec::{Archive, Compression, DecodeJob, FormatKind};
 use crate::{columnar, csv, excel, fixed, json, sdmx};
 
@@ -27,6 +28,8 @@ pub struct OpenReport {
     pub decoded_bytes: u64,
     /// Archive members read, in order.
     pub members: Vec<String>,
+    /// The character encoding of the texts, found or declared; several where members differ.
+    pub encoding: Option<String>,
 }
 
 /// Opens `input` as `job` says and hands each member's record source to `each`, in the archive's order.
@@ -44,14 +47,19 @@ pub fn for_each_member(
     each: EachMember<'_>,
 ) -> Result<OpenReport, DecodeError> {
     let budget = Budget::new(job.limits.decoded_bytes_max);
-    let mut opener = Opener { job, spool_dir, budget: budget.clone(), members: Vec::new(), each };
+    let encodings = Encodings::default();
+    let mut opener =
+        Opener { job, spool_dir, budget: budget.clone(), members: Vec::new(), encodings: Arc::clone(&encodings), each };
     let outcome = opener.body(input);
     let members = opener.members;
+    let found = encodings.lock().unwrap_or_else(PoisonError::into_inner);
+    let encoding =
+        Some(found.iter().map(String::as_str).collect::<Vec<_>>().join(", ")).filter(|text| !text.is_empty());
     // Readers only see that a read failed; the stream knows why.
     match (outcome, budget.take_failure()) {
         (Ok(()) | Err(DecodeError::Read { .. } | DecodeError::Format { .. }), Some(failure)) => Err(failure),
         (Err(error), _) => Err(error),
-        (Ok(()), None) => Ok(OpenReport { decoded_bytes: budget.decoded(), members }),
+        (Ok(()), None) => Ok(OpenReport { decoded_bytes: budget.decoded(), members, encoding }),
     }
 }
 
@@ -60,7 +68,29 @@ struct Opener<'a> {
     spool_dir: &'a Path,
     budget: Budget,
     members: Vec<String>,
+    encodings: Encodings,
     each: EachMember<'a>,
+}
+
+/// The encodings of all texts of a body.
+type Encodings = Arc<Mutex<BTreeSet<String>>>;
+
+/// A reader of text that tells its encoding.
+struct Noted<S> {
+    source: S,
+    encoding: fn(&S) -> String,
+    found: Encodings,
+}
+
+impl<S: RecordSource> RecordSource for Noted<S> {
+    fn next_batch(&mut self) -> Result<Option<SourceBatch>, DecodeError> {
+        let batch = self.source.next_batch()?;
+        if batch.is_none() {
+            let encoding = (self.encoding)(&self.source);
+            self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(encoding);
+        }
+        Ok(batch)
+    }
 }
 
 impl Opener<'_> {
@@ -167,8 +197,14 @@ impl Opener<'_> {
         // With `unpivot`, an ignored name may still be one of the wide columns.
         let ignore: &[String] = if job.unpivot.is_none() { &job.ignore } else { &[] };
         let source = match job.format.kind {
-            FormatKind::Csv | FormatKind::Tsv => csv::open(input, &job.format, member, &job.limits)?,
-            FormatKind::FixedWidth => fixed::open(input, &job.format, member, &job.limits)?,
+            FormatKind::Csv | FormatKind::Tsv => {
+                let source = csv::CsvSource::open(input, &job.format, member, &job.limits)?;
+                self.noted(source, csv::CsvSource::encoding)
+            }
+            FormatKind::FixedWidth => {
+                let source = fixed::FixedSource::open(input, &job.format, member, &job.limits)?;
+                self.noted(source, fixed::FixedSource::encoding)
+            }
             FormatKind::Json => json::open_document(input, job, member)?,
             FormatKind::Ndjson => json::open_lines(input, job, member)?,
             FormatKind::Parquet => columnar::open_parquet(self.file(input)?, ignore, member)?,
@@ -179,6 +215,11 @@ impl Opener<'_> {
             FormatKind::SdmxCsv | FormatKind::SdmxMl | FormatKind::SdmxJson => sdmx::open(input, job, member)?,
         };
         (self.each)(name, source)
+    }
+
+    /// A source whose encoding is noted once its end was reached: before, nobody knows it for certain.
+    fn noted<S: RecordSource + 'static>(&self, source: S, encoding: fn(&S) -> String) -> Box<dyn RecordSource> {
+        Box::new(Noted { source, encoding, found: Arc::clone(&self.encodings) })
     }
 
     fn file(&self, input: Input) -> Result<File, DecodeError> {

@@ -36,6 +36,26 @@ pub struct SourceBatch {
     pub faults: Vec<Fault>,
 }
 
+impl SourceBatch {
+    /// Makes a batch of consecutive records without faults.
+    pub(crate) fn consecutive(batch: RecordBatch, first_record: u64, member: Option<Arc<str>>) -> Self {
+        Self { batch, records: None, first_record, member, faults: Vec::new() }
+    }
+
+    /// Keeps the first `rows` rows, and all faults, and returns the others, if there are any.
+    pub(crate) fn split_off(&mut self, rows: usize) -> Option<Self> {
+        let left = self.batch.num_rows().checked_sub(rows).filter(|left| *left > 0)?;
+        let records = self.records.as_mut().map(|records| records.split_off(rows));
+        let first_record = match &records {
+            Some(records) => records.first().copied().unwrap_or(self.first_record),
+            None => self.first_record + rows as u64,
+        };
+        let rest = self.batch.slice(rows, left);
+        self.batch = self.batch.slice(0, rows);
+        Some(Self { batch: rest, records, first_record, member: self.member.clone(), faults: Vec::new() })
+    }
+}
+
 /// A reader of one format. After an error it is finished.
 pub trait RecordSource: Send {
     /// Returns the next rows, or `None` at the end of the input.

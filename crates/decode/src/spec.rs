@@ -115,7 +115,8 @@ pub struct FormatSpec {
     /// Quote character; `"` when absent; the empty text for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quote: Option<String>,
-    /// Escape character inside quotes, besides the doubled quote.
+    /// Escape character inside quotes, besides the doubled quote. It counts in front of a quote and of itself; in front
+    /// of anything else it is text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub escape: Option<String>,
     /// Lines that start with this text are skipped.
@@ -278,6 +279,22 @@ pub struct DecodeJob {
     pub constants: BTreeMap<String, String>,
     /// The limits.
     pub limits: DecodeLimits,
+}
+
+impl DecodeJob {
+    /// Reads `format` into `columns` by no other rules: an undeclared column fails.
+    pub fn new(format: FormatSpec, columns: Vec<ColumnRule>) -> Self {
+        Self {
+            format,
+            columns,
+            nulls: NullSpec::default(),
+            unpivot: None,
+            on_drift: OnDrift::Fail,
+            ignore: Vec::new(),
+            constants: BTreeMap::new(),
+            limits: DecodeLimits::default(),
+        }
+    }
 }
 
 /// Limits of one decode job.

@@ -8,14 +8,17 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use hambar_core::Chain;
 use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::body::{BodyLimits, BoxError, Coding, Counted, WireBody, check_digests, decode, receive};
+use crate::config::FetchConfig;
 use crate::digest::Digests;
 use crate::error::FetchError;
 use crate::exchange::{ExchangeSink, FetchMeta};
 use crate::landing::{Landing, Spooled};
 use crate::redact::{Redactor, one_line};
+use crate::redirect::{Hop, is_redirect};
 use crate::request::{Fetched, Request};
 use crate::resume::Partial;
 
@@ -41,6 +44,63 @@ pub(crate) struct Exchange<'a> {
 }
 
 impl<'a> Exchange<'a> {
+    /// Begins an exchange; `begun` is when its request began, redirects before it included.
+    pub(crate) fn begin(
+        request: &'a Request,
+        redactor: &'a Redactor,
+        landing: &'a Landing,
+        sink: &'a dyn ExchangeSink,
+        config: &FetchConfig,
+        (started_at, begun): (Timestamp, Instant),
+    ) -> Self {
+        let url = redactor.url(&request.url);
+        let limits = BodyLimits {
+            stall: config.stall,
+            stall_bytes_per_second_min: config.stall_bytes_per_second_min,
+            deadline: begun + config.total,
+            total: config.total,
+            wire_bytes_max: request.body_bytes_max.unwrap_or(config.body_bytes_max),
+            decoded_bytes_max: config.decoded_bytes_max,
+            ratio_max: config.decompression_ratio_max,
+        };
+        let meta = FetchMeta {
+            started_at,
+            method: request.method.to_string(),
+            final_url: url.clone(),
+            url,
+            status: None,
+            attempt: 1,
+            request_headers: Vec::new(),
+            headers: Vec::new(),
+            bytes_wire: 0,
+            bytes: 0,
+            milliseconds: 0,
+            sha256: None,
+            error: None,
+        };
+        Self { request, redactor, limits, landing, sink, begun: Instant::now(), meta }
+    }
+
+    /// Says whether an answer only refers elsewhere.
+    pub(crate) fn is_referral(&self, answer: &Answer<'_>) -> bool {
+        is_redirect(answer.status) && !self.request.accept_status.contains(&answer.status.as_u16())
+    }
+
+    /// Takes a redirect, tells the sink, and says where it leads. `asked` is the request that redirects may repeat.
+    pub(crate) fn follow(
+        mut self,
+        hop: &Hop,
+        asked: &Request,
+        answer: &Answer<'_>,
+        hops_max: usize,
+    ) -> Result<Hop, FetchError> {
+        self.answered(answer.status, &answer.headers);
+        let location = answer.headers.get(http::header::LOCATION).and_then(|value| value.to_str().ok());
+        let next = hop.follow(asked, answer.status, location, hops_max);
+        self.record(next.as_ref().err());
+        next
+    }
+
     /// Tells the sink how the exchange ended.
     pub(crate) fn record(&mut self, error: Option<&FetchError>) {
         self.meta.milliseconds = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -59,6 +59,13 @@ pub struct FetchConfig {
     /// Waiting between attempts that one run may add up. Default: 7200.
     #[serde(rename = "waiting_budget_seconds", with = "seconds")]
     pub waiting_budget: Duration,
+    /// Failures of one host in a row (no connection, no answer, 502–504, 520 and above) after which it counts as down:
+    /// requests to it fail at once. Default: 8.
+    pub breaker_failures: u32,
+    /// The pause before a host that is down is tried again; doubles with each trial that fails, up to 16 times as
+    /// long. Default: 60.
+    #[serde(rename = "breaker_pause_seconds", with = "seconds")]
+    pub breaker_pause: Duration,
     /// Hosts and networks (`localhost`, `10.1.0.0/16`, `192.0.2.7`) that may be asked although their addresses are not
     /// public, on any port. Default: none.
     pub allow_hosts: AllowHosts,
@@ -117,6 +124,8 @@ impl Default for FetchConfig {
             backoff_max: Duration::from_secs(60),
             retry_after_max: Duration::from_secs(60 * 60),
             waiting_budget: Duration::from_secs(2 * 60 * 60),
+            breaker_failures: 8,
+            breaker_pause: Duration::from_secs(60),
             allow_hosts: AllowHosts::default(),
             allow_ports: vec![80, 443],
             proxy: None,
@@ -129,6 +138,12 @@ impl Default for FetchConfig {
 }
 
 impl FetchConfig {
+    /// Returns the limits of one host: its own, else those of every host.
+    pub fn limits_of(&self, host: &str) -> HostLimits {
+        let own = self.hosts.iter().find(|(name, _)| name.eq_ignore_ascii_case(host));
+        own.map_or(self.every_host, |(_, limits)| *limits)
+    }
+
     /// Checks what types cannot say. Does no I/O.
     ///
     /// # Errors
@@ -144,6 +159,7 @@ impl FetchConfig {
             ("fetch.first_byte_seconds", self.first_byte),
             ("fetch.stall_seconds", self.stall),
             ("fetch.total_seconds", self.total),
+            ("fetch.breaker_pause_seconds", self.breaker_pause),
         ];
         for (key, value) in positive {
             if value.is_zero() {
@@ -152,6 +168,9 @@ impl FetchConfig {
         }
         if self.attempts_max == 0 {
             return wrong("fetch.attempts_max", "must be at least 1");
+        }
+        if self.breaker_failures == 0 {
+            return wrong("fetch.breaker_failures", "must be at least 1");
         }
         let every = ("every_host", &self.every_host);
         for (host, limit) in self.hosts.iter().map(|(host, limit)| (host.as_str(), limit)).chain([every]) {

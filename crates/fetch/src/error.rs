@@ -24,6 +24,26 @@ pub enum FetchError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The certificate, or what else TLS offers, does not prove who answers. Asking again would not help.
+    #[error("`{url}` cannot be trusted: {what}")]
+    Untrusted {
+        /// The address.
+        url: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The host failed again and again and is not asked for a while.
+    #[error("`{host}` is down: {failures} failures in a row; not asked again before {until} (`{url}`)")]
+    Down {
+        /// The address.
+        url: String,
+        /// The host, with its port where that is not the usual one.
+        host: String,
+        /// Failures so far.
+        failures: u32,
+        /// When it is tried again.
+        until: jiff::Timestamp,
+    },
     /// Nothing came for too long, or the whole took too long.
     #[error("`{url}` timed out: {limit} of {after:?}")]
     Timeout {
@@ -121,7 +141,8 @@ impl Classified for FetchError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Denied { .. } => ErrorClass::Denied,
-            Self::Connection { .. } | Self::Timeout { .. } => ErrorClass::Transient,
+            Self::Untrusted { .. } => ErrorClass::Denied,
+            Self::Connection { .. } | Self::Timeout { .. } | Self::Down { .. } => ErrorClass::Transient,
             Self::Status { status, .. } => match status {
                 // 202: not ready yet (Socrata, asynchronous extractions).
                 202 | 408 | 425 | 500 | 502 | 503 | 504 | 520..=599 => ErrorClass::Transient,
@@ -142,6 +163,10 @@ impl Classified for FetchError {
         match self {
             Self::Denied { .. } => Some(
                 "allow the host in `fetch.allow_hosts`, or its port in `fetch.allow_ports`, if it is yours".to_owned(),
+            ),
+            Self::Untrusted { .. } => Some(
+                "check the address and this machine's clock; `fetch.ca_file` adds a certificate authority of your own"
+                    .to_owned(),
             ),
             Self::Status { status: 401 | 403, .. } => Some("check the pipeline's `source.auth`".to_owned()),
             Self::Limit { limit: "body limit", .. } => {

@@ -4,21 +4,25 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::StreamExt;
+use futures::stream::BoxStream;
 use hambar_core::Clock;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use tokio::time::Instant;
 use url::Url;
 
 use crate::address::{AddressRule, CheckedResolver, ForbiddenName};
 use crate::answer::{Answer, Exchange, content_length};
-use crate::body::{BodyLimits, BoxError, Coding};
+use crate::body::{BoxError, Coding};
 use crate::config::FetchConfig;
 use crate::error::FetchError;
-use crate::exchange::{ExchangeSink, FetchMeta};
+use crate::exchange::ExchangeSink;
 use crate::landing::Landing;
 use crate::redact::Redactor;
-use crate::redirect::{Hop, Secrets, is_redirect};
+use crate::redirect::{Hop, Secrets};
 use crate::request::{Fetched, Request, Transport};
 use crate::resume::{Partial, Whole, content_range};
 
@@ -44,41 +48,6 @@ impl Http {
         let rule = AddressRule::new(config.allow_hosts.clone(), config.allow_ports.clone(), proxy_host);
         let client = client(&config, proxy, &rule)?;
         Ok(Self { client, rule, config, landing, clock })
-    }
-
-    fn exchange<'a>(
-        &'a self,
-        request: &'a Request,
-        redactor: &'a Redactor,
-        sink: &'a dyn ExchangeSink,
-        begun: Instant,
-    ) -> Exchange<'a> {
-        let url = redactor.url(&request.url);
-        let limits = BodyLimits {
-            stall: self.config.stall,
-            stall_bytes_per_second_min: self.config.stall_bytes_per_second_min,
-            deadline: begun + self.config.total,
-            total: self.config.total,
-            wire_bytes_max: request.body_bytes_max.unwrap_or(self.config.body_bytes_max),
-            decoded_bytes_max: self.config.decoded_bytes_max,
-            ratio_max: self.config.decompression_ratio_max,
-        };
-        let meta = FetchMeta {
-            started_at: self.clock.now(),
-            method: request.method.to_string(),
-            final_url: url.clone(),
-            url,
-            status: None,
-            attempt: 1,
-            request_headers: Vec::new(),
-            headers: Vec::new(),
-            bytes_wire: 0,
-            bytes: 0,
-            milliseconds: 0,
-            sha256: None,
-            error: None,
-        };
-        Exchange { request, redactor, limits, landing: &self.landing, sink, begun: Instant::now(), meta }
     }
 
     /// Sends one hop and waits for the headers of its answer.
@@ -110,8 +79,7 @@ impl Http {
         };
         let (parts, body) = http::Response::<reqwest::Body>::from(response).into_parts();
         self.check_header_size(&shown, &parts.headers)?;
-        let stream = http_body_util::BodyDataStream::new(body);
-        let body = stream.map(|chunk| chunk.map_err(|error| BoxError::from(error.without_url()))).boxed();
+        let body = pieces(body, parts.version);
         Ok(Answer { status: parts.status, headers: parts.headers, body })
     }
 
@@ -134,6 +102,9 @@ impl Http {
         while let Some(link) = cause {
             if let Some(forbidden) = link.downcast_ref::<ForbiddenName>() {
                 return FetchError::Denied { url, reason: forbidden.reason.clone() };
+            }
+            if let Some(what) = link.downcast_ref::<std::io::Error>().and_then(untrusted) {
+                return FetchError::Untrusted { url, what };
             }
             if let Some(broken) = link.downcast_ref::<hyper::Error>() {
                 if broken.is_parse_too_large() {
@@ -173,7 +144,8 @@ impl Transport for Http {
         let mut partial = self.open_partial(&request, &redactor).await?;
         let mut hop = Hop::first(&request);
         loop {
-            let mut exchange = self.exchange(&request, &redactor, sink, begun);
+            let times = (self.clock.now(), begun);
+            let mut exchange = Exchange::begin(&request, &redactor, &self.landing, sink, &self.config, times);
             let answer = match self.ask(&hop, partial.as_ref(), &mut exchange).await {
                 Ok(answer) => answer,
                 Err(error) => {
@@ -182,12 +154,8 @@ impl Transport for Http {
                     return Err(error);
                 }
             };
-            if is_redirect(answer.status) && !request.accept_status.contains(&answer.status.as_u16()) {
-                exchange.answered(answer.status, &answer.headers);
-                let location = answer.headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
-                let next = hop.follow(&request, answer.status, location, self.config.redirects_max);
-                exchange.record(next.as_ref().err());
-                hop = next?;
+            if exchange.is_referral(&answer) {
+                hop = exchange.follow(&hop, &request, &answer, self.config.redirects_max)?;
                 continue;
             }
             match joined(partial.take(), answer.status, &answer.headers, &mut exchange).await {
@@ -205,6 +173,53 @@ impl Transport for Http {
             }
         }
     }
+}
+
+/// The pieces of a body. Over HTTP/2, hyper takes a stream that was reset with `NO_ERROR` for one that ended; only the
+/// flag of the last frame proves an end.
+fn pieces(body: reqwest::Body, version: Version) -> BoxStream<'static, Result<Bytes, BoxError>> {
+    let pieces = futures::stream::try_unfold(body, move |mut body| async move {
+        loop {
+            match body.frame().await {
+                Some(Ok(frame)) => {
+                    if let Ok(bytes) = frame.into_data() {
+                        return Ok(Some((bytes, body)));
+                    }
+                }
+                Some(Err(error)) => return Err(BoxError::from(error.without_url())),
+                None if version == Version::HTTP_2 && !body.is_end_stream() => {
+                    return Err(BoxError::from("the stream was reset before its end"));
+                }
+                None => return Ok(None),
+            }
+        }
+    });
+    pieces.boxed()
+}
+
+/// Says what is wrong where TLS cannot prove who answers, however often it is asked. Errors of TLS travel inside those
+/// of the socket, sometimes twice.
+fn untrusted(error: &std::io::Error) -> Option<String> {
+    let inner = error.get_ref()?;
+    if let Some(deeper) = inner.downcast_ref::<std::io::Error>() {
+        return untrusted(deeper);
+    }
+    let tls = inner.downcast_ref::<rustls::Error>()?;
+    let is_final = match tls {
+        rustls::Error::InvalidCertificate(_)
+        | rustls::Error::PeerIncompatible(_)
+        | rustls::Error::NoCertificatesPresented
+        | rustls::Error::UnsupportedNameType => true,
+        rustls::Error::AlertReceived(alert) => matches!(
+            alert,
+            rustls::AlertDescription::ProtocolVersion
+                | rustls::AlertDescription::HandshakeFailure
+                | rustls::AlertDescription::InsufficientSecurity
+                | rustls::AlertDescription::UnrecognisedName
+        ),
+        _ => false,
+    };
+    is_final.then(|| tls.to_string())
 }
 
 /// How an answer and a partial file go together.

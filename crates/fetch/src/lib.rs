@@ -1,12 +1,13 @@
 //! Polite, conditional, resumable, bounded reads over HTTP; the landing zone; recording and replay of exchanges.
 //! The only crate that opens a socket outward.
 //!
-//! A request goes through `Retry(Rate(Http))`: see [`Stack`]. Tests and `hambar replay` put [`Replay`] in place of
+//! A request goes through `Retry(Breaker(Rate(Http)))`: see [`Stack`]. Tests and `hambar replay` put [`Replay`] in place of
 //! [`Http`], or ask a [`ReplayServer`] on loopback.
 
 mod address;
 mod answer;
 mod body;
+mod breaker;
 mod config;
 mod digest;
 mod error;
@@ -28,6 +29,7 @@ mod retry_after;
 mod stack;
 
 pub use address::{AddressRule, AllowHosts, not_public};
+pub use breaker::Breaker;
 pub use config::{FetchConfig, HostLimits};
 pub use error::FetchError;
 pub use exchange::{ExchangeSink, FetchMeta};

@@ -1,7 +1,6 @@
 //! Keeps to the quotas of providers: requests per period and at once, by host, from the configuration and from what
 //! answers say. Forgets nothing between requests, so one value serves the whole process.
 
-use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,9 +21,7 @@ use crate::request::{Fetched, Request, Transport};
 #[derive(Debug)]
 pub struct Rate<T> {
     inner: T,
-    every_host: HostLimits,
-    hosts: BTreeMap<String, HostLimits>,
-    waiting_max: Duration,
+    config: FetchConfig,
     clock: Arc<dyn Clock>,
     known: Mutex<HashMap<String, Arc<Host>>>,
 }
@@ -122,21 +119,13 @@ impl Bucket {
 impl<T> Rate<T> {
     /// Wraps `inner` with the limits of the configuration.
     pub fn new(inner: T, config: &FetchConfig, clock: Arc<dyn Clock>) -> Self {
-        let hosts = config.hosts.iter().map(|(name, limits)| (name.to_ascii_lowercase(), *limits)).collect();
-        Self {
-            inner,
-            every_host: config.every_host,
-            hosts,
-            waiting_max: config.retry_after_max,
-            clock,
-            known: Mutex::new(HashMap::new()),
-        }
+        Self { inner, config: config.clone(), clock, known: Mutex::new(HashMap::new()) }
     }
 
     fn host(&self, name: &str) -> Arc<Host> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let host = known.entry(name.to_owned()).or_insert_with(|| {
-            let limits = self.hosts.get(name).copied().unwrap_or(self.every_host);
+            let limits = self.config.limits_of(name);
             let permits = usize::try_from(limits.concurrency).unwrap_or(1).min(Semaphore::MAX_PERMITS);
             Arc::new(Host {
                 name: name.to_owned(),
@@ -154,7 +143,7 @@ impl<T> Rate<T> {
             let Pass::Wait(wait) = pass else {
                 break;
             };
-            if wait > self.waiting_max {
+            if wait > self.config.retry_after_max {
                 let until = jiff::SignedDuration::try_from(wait)
                     .ok()
                     .and_then(|wait| self.clock.now().checked_add(wait).ok())

@@ -11,14 +11,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 
 use crate::answer::{Answer, Exchange};
-use crate::body::{BodyLimits, BoxError};
+use crate::body::BoxError;
 use crate::config::FetchConfig;
 use crate::error::FetchError;
-use crate::exchange::{ExchangeSink, FetchMeta};
+use crate::exchange::ExchangeSink;
 use crate::landing::Landing;
 use crate::recording::{RecordedExchange, Recordings};
 use crate::redact::{Redactor, shown_url};
-use crate::redirect::{Hop, is_redirect};
+use crate::redirect::Hop;
 use crate::request::{Fetched, Request, Transport};
 
 /// Answers from recordings and lands what they hold.
@@ -74,41 +74,6 @@ impl Replay {
         }
         Ok(Answer { status: if is_unchanged { StatusCode::NOT_MODIFIED } else { status }, headers, body })
     }
-
-    fn exchange<'a>(
-        &'a self,
-        request: &'a Request,
-        redactor: &'a Redactor,
-        hop: &Hop,
-        sink: &'a dyn ExchangeSink,
-    ) -> Exchange<'a> {
-        let begun = Instant::now();
-        let limits = BodyLimits {
-            stall: self.config.stall,
-            stall_bytes_per_second_min: self.config.stall_bytes_per_second_min,
-            deadline: begun + self.config.total,
-            total: self.config.total,
-            wire_bytes_max: request.body_bytes_max.unwrap_or(self.config.body_bytes_max),
-            decoded_bytes_max: self.config.decoded_bytes_max,
-            ratio_max: self.config.decompression_ratio_max,
-        };
-        let meta = FetchMeta {
-            started_at: self.clock.now(),
-            method: request.method.to_string(),
-            url: redactor.url(&request.url),
-            final_url: redactor.url(&hop.url),
-            status: None,
-            attempt: 1,
-            request_headers: request.headers.clone(),
-            headers: Vec::new(),
-            bytes_wire: 0,
-            bytes: 0,
-            milliseconds: 0,
-            sha256: None,
-            error: None,
-        };
-        Exchange { request, redactor, limits, landing: &self.landing, sink, begun, meta }
-    }
 }
 
 #[async_trait]
@@ -118,8 +83,12 @@ impl Transport for Replay {
         // Recordings hold no secrets, so they must not be part of what is looked for.
         let plain = Request { secret_query: Vec::new(), ..request.clone() };
         let mut hop = Hop::first(&plain);
+        let begun = Instant::now();
         loop {
-            let mut exchange = self.exchange(&request, &redactor, &hop, sink);
+            let times = (self.clock.now(), begun);
+            let mut exchange = Exchange::begin(&request, &redactor, &self.landing, sink, &self.config, times);
+            exchange.meta.final_url = redactor.url(&hop.url);
+            exchange.meta.request_headers.clone_from(&request.headers);
             let answer = match self.answer(&hop, &request).await {
                 Ok(answer) => answer,
                 Err(error) => {
@@ -127,14 +96,10 @@ impl Transport for Replay {
                     return Err(error);
                 }
             };
-            if !is_redirect(answer.status) || request.accept_status.contains(&answer.status.as_u16()) {
+            if !exchange.is_referral(&answer) {
                 return exchange.take(answer, None).await;
             }
-            exchange.answered(answer.status, &answer.headers);
-            let location = answer.headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
-            let next = hop.follow(&plain, answer.status, location, self.config.redirects_max);
-            exchange.record(next.as_ref().err());
-            hop = next?;
+            hop = exchange.follow(&hop, &plain, &answer, self.config.redirects_max)?;
         }
     }
 }

@@ -109,7 +109,7 @@ pub enum Fetched {
     NotModified(FetchMeta),
 }
 
-/// Sends one request, once. Behaviour is added by wrapping: `Retry(Rate(Http))`; `Replay` answers from recordings.
+/// Sends one request, once. Behaviour is added by wrapping: `Retry(Breaker(Rate(Http)))`; `Replay` answers from recordings.
 #[async_trait]
 pub trait Transport: Debug + Send + Sync {
     /// Sends `request` and lands its answer.

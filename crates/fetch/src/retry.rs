@@ -77,7 +77,7 @@ impl<T> Retry<T> {
     fn judge(&self, error: FetchError, attempt: u32, resumable: bool) -> Verdict {
         let is_broken_off = matches!(error.class(), ErrorClass::Incomplete);
         let may_pass = is_broken_off || matches!(error.class(), ErrorClass::Transient | ErrorClass::Quota);
-        if !may_pass || matches!(error, FetchError::Quota { .. }) {
+        if !may_pass || matches!(error, FetchError::Quota { .. } | FetchError::Down { .. }) {
             return Verdict::GiveUp(error);
         }
         let asked = match &error {

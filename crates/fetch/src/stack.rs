@@ -1,10 +1,11 @@
-//! Puts the wrappers together: `Retry(Rate(Http))`.
+//! Puts the wrappers together: `Retry(Breaker(Rate(Http)))`.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use hambar_core::Clock;
 
+use crate::breaker::Breaker;
 use crate::config::FetchConfig;
 use crate::error::FetchError;
 use crate::exchange::ExchangeSink;
@@ -14,7 +15,7 @@ use crate::rate::Rate;
 use crate::request::{Fetched, Request, Transport};
 use crate::retry::{Retry, RetryLimits};
 
-/// What all runs of a process share: connections and the quotas of hosts. Each run gets a transport of its own with a
+/// What all runs of a process share: connections, the quotas of hosts, and which of them are down. Each run gets a transport of its own with a
 /// fresh budget of waiting.
 #[derive(Debug, Clone)]
 pub struct Stack {
@@ -30,7 +31,8 @@ impl Stack {
     /// [`FetchError::Config`] for a setting that cannot be used.
     pub fn new(config: &FetchConfig, landing: Landing, clock: Arc<dyn Clock>) -> Result<Self, FetchError> {
         let http = Http::new(config.clone(), landing, Arc::clone(&clock))?;
-        let shared: Arc<dyn Transport> = Arc::new(Rate::new(http, config, Arc::clone(&clock)));
+        let rate = Rate::new(http, config, Arc::clone(&clock));
+        let shared: Arc<dyn Transport> = Arc::new(Breaker::new(rate, config, Arc::clone(&clock)));
         Ok(Self { shared, limits: RetryLimits::from(config), clock })
     }
 

@@ -18,19 +18,38 @@ const TAG_SORT: &str = "hambar.sort";
 const TAG_FIRST: &str = "hambar.first";
 /// Tag: the last key.
 const TAG_LAST: &str = "hambar.last";
+/// Tag: the first key of each row group, as a JSON list of keys, where there are several.
+const TAG_GROUPS: &str = "hambar.groups";
 /// Bytes of a key that is kept as text.
 const KEY_BYTES_MAX: usize = 4 * 1024;
+/// Bytes of all row groups' keys of a file that are kept as text.
+const GROUPS_BYTES_MAX: usize = 16 * 1024;
 
 /// One key as text, NULL as `None`.
 pub(crate) type KeyText = Vec<Option<String>>;
 
-/// Returns the tags of a file sorted by `columns` whose first and last rows are given; none if they have no text.
-pub(crate) fn tags(columns: &[String], first: &RecordBatch, last: &RecordBatch) -> BTreeMap<String, Option<String>> {
-    let (Some(first), Some(last)) = (key_text(columns, first), key_text(columns, last)) else {
+/// Returns the tags of a file sorted by `columns`, of which the first row of each row group and the last row are given;
+/// none if their keys have no text.
+pub(crate) fn tags(columns: &[String], firsts: &[RecordBatch], last: &RecordBatch) -> BTreeMap<String, Option<String>> {
+    let groups: Option<Vec<KeyText>> = firsts.iter().map(|first| key_text(columns, first)).collect();
+    let (Some(groups), Some(last)) = (groups, key_text(columns, last)) else {
         return BTreeMap::new();
     };
-    let entries = [(TAG_SORT, json(&columns)), (TAG_FIRST, json(&first)), (TAG_LAST, json(&last))];
+    let Some(first) = groups.first() else {
+        return BTreeMap::new();
+    };
+    let mut entries = vec![(TAG_SORT, json(&columns)), (TAG_FIRST, json(first)), (TAG_LAST, json(&last))];
+    let all = json(&groups);
+    if groups.len() > 1 && all.len() <= GROUPS_BYTES_MAX {
+        entries.push((TAG_GROUPS, all));
+    }
     entries.into_iter().map(|(tag, text)| (tag.to_owned(), Some(text))).collect()
+}
+
+/// Reads the first keys of a file's row groups; empty where they are not known.
+pub(crate) fn read_groups(add: &Add, columns: &[String]) -> Vec<KeyText> {
+    let groups: Option<Vec<KeyText>> = add.tag(TAG_GROUPS).and_then(|text| serde_json::from_str(text).ok());
+    groups.filter(|groups| groups.iter().all(|key| key.len() == columns.len())).unwrap_or_default()
 }
 
 /// Reads the bounds of a file, if it is sorted by `columns`.

@@ -100,7 +100,7 @@ impl Lake {
                 found.push(citation.ok_or_else(broken)?);
             }
         }
-        found.sort_by_key(|citation| citation.cited_at);
+        found.sort_by_key(|citation| (citation.cited_at, citation.table.clone(), citation.version));
         Ok(found)
     }
 

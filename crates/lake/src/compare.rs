@@ -6,21 +6,24 @@ use arrow::compute::kernels::cmp::distinct;
 use arrow::compute::take;
 use arrow::error::ArrowError;
 
-/// Says for each pair of rows whether any of the first `columns` columns differs. NULL equals NULL.
+/// Says for each pair of rows whether any of the first columns differs, as many as `columns` has members; those that
+/// do are marked there. NULL equals NULL.
 pub(crate) fn rows_differ(
     left: &RecordBatch,
     left_rows: &[u32],
     right: &RecordBatch,
     right_rows: &[u32],
-    columns: usize,
+    columns: &mut [bool],
 ) -> Result<Vec<bool>, ArrowError> {
     let mut differ = vec![false; left_rows.len()];
-    for index in 0..columns {
+    for (index, column_differs) in columns.iter_mut().enumerate() {
         let (left, right) = (left.column(index), right.column(index));
         if left.data_type().is_nested() {
             let compare = make_comparator(left.as_ref(), right.as_ref(), SortOptions::default())?;
             for ((differs, l), r) in differ.iter_mut().zip(left_rows).zip(right_rows) {
-                *differs |= compare(*l as usize, *r as usize).is_ne();
+                let is_other = compare(*l as usize, *r as usize).is_ne();
+                *differs |= is_other;
+                *column_differs |= is_other;
             }
             continue;
         }
@@ -28,6 +31,7 @@ pub(crate) fn rows_differ(
         if found.true_count() == 0 {
             continue;
         }
+        *column_differs = true;
         for row in found.values().set_indices() {
             differ[row] = true;
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use hambar_core::{StoreError, TableSpec, WriteMode, provenance};
+use hambar_core::{OnDrift, Retype, StoreError, TableSpec, WriteMode, provenance};
 
 use crate::actions::{Format, Line, Metadata, Protocol};
 use crate::commit::{self, info};
@@ -12,8 +12,10 @@ use crate::error::{damaged, rows};
 use crate::lake::Lake;
 use crate::log::{LogState, TableLog, writer_obstacle};
 use crate::partition::can_partition;
+use crate::publish::discard;
 use crate::schema;
 use crate::snapshot::{PROPERTY_KEY, PROPERTY_WRITE, schema_of};
+use crate::widen;
 
 /// Rounds of reading and writing before another writer is held responsible.
 const ATTEMPTS_MAX: u32 = 20;
@@ -25,6 +27,8 @@ pub(crate) struct Wanted {
     pub(crate) schema: SchemaRef,
     pub(crate) partition_by: Vec<String>,
     pub(crate) properties: BTreeMap<String, String>,
+    /// What may become of columns.
+    pub(crate) on_drift: OnDrift,
 }
 
 impl Wanted {
@@ -43,6 +47,7 @@ impl Wanted {
             schema: spec.stored_schema(),
             partition_by: spec.partition_by.iter().map(ToString::to_string).collect(),
             properties,
+            on_drift: spec.on_drift,
         }
     }
 
@@ -50,7 +55,7 @@ impl Wanted {
     pub(crate) fn history(spec: &TableSpec) -> Self {
         let mut fields: Vec<Field> = spec.stored_schema().fields().iter().map(|field| field.as_ref().clone()).collect();
         fields.extend(provenance::history_fields());
-        Self::plain(Schema::new(fields))
+        Self { on_drift: spec.on_drift, ..Self::plain(Schema::new(fields)) }
     }
 
     /// Its rejects.
@@ -60,7 +65,13 @@ impl Wanted {
 
     /// An unpartitioned table of these columns.
     pub(crate) fn plain(schema: Schema) -> Self {
-        Self { description: None, schema: Arc::new(schema), partition_by: Vec::new(), properties: BTreeMap::new() }
+        Self {
+            description: None,
+            schema: Arc::new(schema),
+            partition_by: Vec::new(),
+            properties: BTreeMap::new(),
+            on_drift: OnDrift::AddColumns,
+        }
     }
 }
 
@@ -92,18 +103,20 @@ pub(crate) fn check_spec(spec: &TableSpec) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Creates the table if it is missing, adds columns that it lacks, and returns its state.
+/// Creates the table if it is missing, adds columns that it lacks, widens those that may, and returns its state.
 pub(crate) async fn ensure(lake: &Lake, log: &TableLog, wanted: &Wanted) -> Result<Arc<LogState>, StoreError> {
     for attempt in 1..=ATTEMPTS_MAX {
         let (version, lines) = match lake.newest(log).await? {
             None => (0, creation(lake, log, wanted)?),
-            Some(state) => match evolution(lake, log, &state, wanted)? {
+            Some(state) => match evolution(lake, log, &state, wanted).await? {
                 None => return Ok(state),
                 Some(lines) => (state.version + 1, lines),
             },
         };
         // Whoever won: the next round reads what is there.
         if commit::put(log, version, &lines).await? == commit::Put::Lost {
+            let written = lines.iter().filter_map(|line| line.add.as_ref()).map(|add| add.path.clone()).collect();
+            discard(lake, log, written).await;
             commit::pause(attempt).await;
         }
     }
@@ -131,7 +144,12 @@ fn creation(lake: &Lake, log: &TableLog, wanted: &Wanted) -> Result<Vec<Line>, S
     ])
 }
 
-fn evolution(lake: &Lake, log: &TableLog, state: &LogState, wanted: &Wanted) -> Result<Option<Vec<Line>>, StoreError> {
+async fn evolution(
+    lake: &Lake,
+    log: &TableLog,
+    state: &LogState,
+    wanted: &Wanted,
+) -> Result<Option<Vec<Line>>, StoreError> {
     refuse_foreign(log, state)?;
     if state.metadata.partition_columns != wanted.partition_by {
         return Err(StoreError::Schema {
@@ -142,13 +160,19 @@ fn evolution(lake: &Lake, log: &TableLog, state: &LogState, wanted: &Wanted) -> 
         });
     }
     let stored = schema_of(log, state)?;
-    let merged = merge_schemas(log, &stored, &wanted.schema)?;
+    let merged = merge_schemas(log, &stored, wanted)?;
     let mut configuration = state.metadata.configuration.clone();
     configuration.extend(wanted.properties.clone());
     if merged == *stored && configuration == state.metadata.configuration {
         return Ok(None);
     }
     let metadata = Metadata { schema_string: text_of(log, &merged)?, configuration, ..state.metadata.clone() };
+    let is_wider = stored.fields().iter().any(|field| {
+        merged.field_with_name(field.name()).is_ok_and(|wide| !wide.data_type().equals_datatype(field.data_type()))
+    });
+    if is_wider {
+        return widen::widen(lake, log, state, &Arc::new(merged), metadata).await.map(Some);
+    }
     let operation = if merged.fields().len() > stored.fields().len() { "ADD COLUMNS" } else { "CHANGE METADATA" };
     let now = lake.inner.clock.now().as_millisecond();
     Ok(Some(vec![info(operation, now, []), Line { meta_data: Some(metadata), ..Line::default() }]))
@@ -165,24 +189,29 @@ pub(crate) fn refuse_foreign(log: &TableLog, state: &LogState) -> Result<(), Sto
     }
 }
 
-/// Stored columns keep their place and type; new ones come before the provenance columns. A column never changes
-/// its type: readers do not agree on widening (Delta's `typeWidening` needs reader version 3).
-fn merge_schemas(log: &TableLog, stored: &Schema, wanted: &Schema) -> Result<Schema, StoreError> {
+/// Stored columns keep their place, and their type unless it may widen; new ones come before the provenance columns.
+fn merge_schemas(log: &TableLog, stored: &Schema, wanted: &Wanted) -> Result<Schema, StoreError> {
+    let (on_drift, wanted) = (wanted.on_drift, &wanted.schema);
     let mut fields: Vec<Field> = Vec::with_capacity(stored.fields().len());
     for field in stored.fields() {
         let Ok(declared) = wanted.field_with_name(field.name()) else {
             fields.push(field.as_ref().clone());
             continue;
         };
-        if !declared.data_type().equals_datatype(field.data_type()) {
-            return Err(StoreError::Schema {
-                table: log.label.clone(),
-                column: field.name().clone(),
-                stored: field.data_type().to_string(),
-                declared: declared.data_type().to_string(),
-            });
-        }
-        fields.push(field.as_ref().clone().with_metadata(declared.metadata().clone()));
+        let kind = match on_drift.retype(field.data_type(), declared.data_type()) {
+            Some(Retype::Same | Retype::Keep) => field.data_type(),
+            Some(Retype::Widen) => declared.data_type(),
+            None => {
+                return Err(StoreError::Schema {
+                    table: log.label.clone(),
+                    column: field.name().clone(),
+                    stored: field.data_type().to_string(),
+                    declared: declared.data_type().to_string(),
+                });
+            }
+        };
+        let kept = field.as_ref().clone().with_data_type(kind.clone());
+        fields.push(kept.with_metadata(declared.metadata().clone()));
     }
     let place = fields.iter().position(|field| field.name() == provenance::RECORDED_AT).unwrap_or(fields.len());
     let new: Vec<Field> = wanted

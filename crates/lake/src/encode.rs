@@ -11,7 +11,8 @@ use hambar_core::StoreError;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::metadata::ParquetMetaData;
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::durable::Flusher;
@@ -45,8 +46,7 @@ pub(crate) struct FileWriter {
     path: PathBuf,
     name: String,
     rows: u64,
-    in_place: bool,
-    flusher: Flusher,
+    folder: Folder,
 }
 
 /// A finished Parquet file.
@@ -71,7 +71,7 @@ impl Folder {
     }
 
     /// Returns where a new file is written and its name in the table; makes the folder that it needs.
-    fn new_file(&self) -> Result<(PathBuf, String), StoreError> {
+    pub(crate) fn new_file(&self) -> Result<(PathBuf, String), StoreError> {
         let file = format!("part-{}.parquet", uuid::Uuid::new_v4());
         if self.partition.is_empty() {
             return Ok((self.path.join(&file), file));
@@ -90,12 +90,11 @@ impl FileWriter {
     /// Begins a file for batches like those of `schema`.
     pub(crate) fn create(folder: &Folder, schema: &SchemaRef) -> Result<Self, StoreError> {
         let (path, name) = folder.new_file()?;
-        let options = ArrowWriterOptions::new().with_properties(properties()).with_skip_arrow_metadata(true);
-        let sink = Sink { path: path.clone(), buffer: Vec::new(), hash: Xxh3::new() };
+        let options = ArrowWriterOptions::new().with_properties(properties().build()).with_skip_arrow_metadata(true);
+        let sink = Sink::new(path.clone());
         let writer = ArrowWriter::try_new_with_options(sink, schema.clone(), options)
             .map_err(|error| file_error("write", &path, error))?;
-        let (in_place, flusher) = (folder.in_place, folder.flusher.clone());
-        Ok(Self { writer, schema: schema.clone(), path, name, rows: 0, in_place, flusher })
+        Ok(Self { writer, schema: schema.clone(), path, name, rows: 0, folder: folder.clone() })
     }
 
     /// Adds rows; columns are brought to the encoding (plain or dictionary) of the file's first rows.
@@ -121,16 +120,26 @@ impl FileWriter {
     pub(crate) fn finish(mut self) -> Result<Encoded, StoreError> {
         let path = self.path.clone();
         let metadata = self.writer.finish().map_err(|error| file_error("write", &path, error))?;
-        let sink = self.writer.inner_mut();
-        sink.drain().map_err(|error| file_error("write", &path, error))?;
-        let digest = shown(&sink.hash);
-        let size = std::fs::metadata(&path).map_err(|error| file_error("write", &path, error))?.len();
-        if self.in_place {
-            self.flusher.flush(&path).map_err(|error| file_error("sync", &path, error))?;
-        }
-        let stats = stats::to_json(&self.schema, &metadata);
-        Ok(Encoded { path, name: self.name, size, stats, digest })
+        finished(&self.folder, path, self.name, &self.schema, &metadata, self.writer.inner_mut())
     }
+}
+
+/// Describes a file whose last byte went to `sink`. One that is in place is flushed to disk.
+pub(crate) fn finished(
+    folder: &Folder,
+    path: PathBuf,
+    name: String,
+    schema: &SchemaRef,
+    metadata: &ParquetMetaData,
+    sink: &mut Sink,
+) -> Result<Encoded, StoreError> {
+    sink.drain().map_err(|error| file_error("write", &path, error))?;
+    let digest = shown(&sink.hash);
+    let size = std::fs::metadata(&path).map_err(|error| file_error("write", &path, error))?.len();
+    if folder.in_place {
+        folder.flusher.flush(&path).map_err(|error| file_error("sync", &path, error))?;
+    }
+    Ok(Encoded { path, name, size, stats: stats::to_json(schema, metadata), digest })
 }
 
 impl std::fmt::Debug for FileWriter {
@@ -139,13 +148,12 @@ impl std::fmt::Debug for FileWriter {
     }
 }
 
-fn properties() -> WriterProperties {
+pub(crate) fn properties() -> WriterPropertiesBuilder {
     WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_created_by(concat!("hambar ", env!("CARGO_PKG_VERSION")).to_owned())
-        .build()
 }
 
 /// The hash (XXH3-128) by which a file's bytes are known in the log. It finds accidents, not forgers.
@@ -187,13 +195,18 @@ fn align(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, arrow::
 }
 
 /// Collects bytes and appends them to a file, which is open only while that happens.
-struct Sink {
+pub(crate) struct Sink {
     path: PathBuf,
     buffer: Vec<u8>,
     hash: Xxh3,
 }
 
 impl Sink {
+    /// Makes a sink for the file at `path`.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path, buffer: Vec::new(), hash: Xxh3::new() }
+    }
+
     fn drain(&mut self) -> io::Result<()> {
         if !self.buffer.is_empty() {
             append(&self.path, &self.buffer)?;

@@ -24,6 +24,39 @@ pub(crate) struct MergedRuns {
     key: SortKey,
     label: String,
     cursors: Vec<Cursor>,
+    range: KeyRange,
+}
+
+/// Part of the keys: from `from` on, and below `until` where there is an end. Bytes as [`SortKey::rows`] makes them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct KeyRange {
+    pub(crate) from: Vec<u8>,
+    pub(crate) until: Option<Vec<u8>>,
+}
+
+impl KeyRange {
+    /// Keeps those rows of a sorted batch that are in the range.
+    fn cut(&self, sorted: SortedBatch, key: &SortKey) -> Result<SortedBatch, StoreError> {
+        let SortedBatch { batch, rows } = sorted;
+        let end = self.until.as_ref().map_or(rows.num_rows(), |until| first_from(&rows, 0, until));
+        let start = first_from(&rows, 0, &self.from).min(end);
+        if end - start == rows.num_rows() {
+            return Ok(SortedBatch { batch, rows });
+        }
+        let batch = batch.slice(start, end - start);
+        let rows = key.rows(&batch)?;
+        Ok(SortedBatch { batch, rows })
+    }
+}
+
+/// The first row from `start` on whose bytes are not below `bytes`.
+pub(crate) fn first_from(rows: &Rows, start: usize, bytes: &[u8]) -> usize {
+    let (mut low, mut high) = (start, rows.num_rows());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if rows.row(middle).data() < bytes { low = middle + 1 } else { high = middle }
+    }
+    low
 }
 
 struct Cursor {
@@ -43,16 +76,16 @@ impl Cursor {
 }
 
 impl MergedRuns {
-    /// Opens `runs`, which are sorted by `key`.
-    pub(crate) fn open(label: &str, key: &SortKey, runs: &[Run]) -> Result<Self, StoreError> {
+    /// Opens the part `range` of `runs`, which are sorted by `key`.
+    pub(crate) fn open(label: &str, key: &SortKey, runs: &[Run], range: &KeyRange) -> Result<Self, StoreError> {
         let mut cursors = Vec::with_capacity(runs.len());
         for run in runs {
-            let mut reader = run.open()?;
-            if let Some(current) = next_batch(key, &mut reader)? {
+            let mut reader = run.open(&range.from)?;
+            if let Some(current) = next_batch(key, &mut reader, range)? {
                 cursors.push(Cursor { reader, current, position: 0 });
             }
         }
-        Ok(Self { key: key.clone(), label: label.to_owned(), cursors })
+        Ok(Self { key: key.clone(), label: label.to_owned(), cursors, range: range.clone() })
     }
 
     /// Returns the next rows in order.
@@ -110,7 +143,7 @@ impl MergedRuns {
     /// Takes the whole batch out of a cursor and loads its next one.
     fn replace(&mut self, index: usize) -> Result<SortedBatch, StoreError> {
         let cursor = &mut self.cursors[index];
-        match next_batch(&self.key, &mut cursor.reader)? {
+        match next_batch(&self.key, &mut cursor.reader, &self.range)? {
             Some(next) => {
                 cursor.position = 0;
                 Ok(std::mem::replace(&mut cursor.current, next))
@@ -137,12 +170,20 @@ impl MergedRuns {
     }
 }
 
-fn next_batch(key: &SortKey, reader: &mut RunReader) -> Result<Option<SortedBatch>, StoreError> {
+/// Reads the next batch that has rows in the range; `None` where the range or the run ends.
+fn next_batch(key: &SortKey, reader: &mut RunReader, range: &KeyRange) -> Result<Option<SortedBatch>, StoreError> {
     for batch in reader {
         let batch = batch?;
-        if batch.num_rows() > 0 {
-            let rows = key.rows(&batch)?;
-            return Ok(Some(SortedBatch { batch, rows }));
+        if batch.num_rows() == 0 {
+            continue;
+        }
+        let rows = key.rows(&batch)?;
+        if range.until.as_ref().is_some_and(|until| rows.row(0).data() >= until.as_slice()) {
+            return Ok(None);
+        }
+        let cut = range.cut(SortedBatch { batch, rows }, key)?;
+        if cut.batch.num_rows() > 0 {
+            return Ok(Some(cut));
         }
     }
     Ok(None)
@@ -175,13 +216,21 @@ mod tests {
             sorter.push_blocking(numbers(batch)).unwrap();
         }
         let runs = sorter.finish_blocking().unwrap();
-        let mut merged = MergedRuns::open("t", &key, &runs).unwrap();
-        let mut found = Vec::new();
-        while let Some(next) = merged.next().unwrap() {
-            assert_eq!(next.batch.num_rows(), next.rows.num_rows());
-            found.extend_from_slice(next.batch.column(0).as_primitive::<Int64Type>().values());
+        for parts in [vec![], vec![0], vec![2_500, 2_501, 39_000]] {
+            let mut found = Vec::new();
+            let bounds: Vec<Vec<u8>> =
+                parts.iter().map(|part| key.rows(&numbers(vec![*part])).unwrap().row(0).data().to_vec()).collect();
+            let starts = std::iter::once(Vec::new()).chain(bounds.iter().cloned());
+            let ends = bounds.iter().cloned().map(Some).chain([None]);
+            for (from, until) in starts.zip(ends) {
+                let mut merged = MergedRuns::open("t", &key, &runs, &KeyRange { from, until }).unwrap();
+                while let Some(next) = merged.next().unwrap() {
+                    assert_eq!(next.batch.num_rows(), next.rows.num_rows());
+                    found.extend_from_slice(next.batch.column(0).as_primitive::<Int64Type>().values());
+                }
+            }
+            assert_eq!(found, expected, "{parts:?}");
         }
-        assert_eq!(found, expected);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use hambar_core::StoreError;
 
 use crate::compare::rows_differ;
 use crate::error::rows;
-use crate::external::{MergedRuns, SortedBatch};
+use crate::external::{KeyRange, MergedRuns, SortedBatch};
 use crate::sortkey::SortKey;
 use crate::spill::Run;
 
@@ -24,9 +24,15 @@ pub(crate) struct Incoming {
 }
 
 impl Incoming {
-    /// Opens the sorted runs.
-    pub(crate) fn open(label: &str, key: &SortKey, content: usize, runs: &[Run]) -> Result<Self, StoreError> {
-        let merged = MergedRuns::open(label, key, runs)?;
+    /// Opens the part `range` of the sorted runs.
+    pub(crate) fn open(
+        label: &str,
+        key: &SortKey,
+        content: usize,
+        runs: &[Run],
+        range: &KeyRange,
+    ) -> Result<Self, StoreError> {
+        let merged = MergedRuns::open(label, key, runs, range)?;
         let mut incoming =
             Self { label: label.to_owned(), key: key.clone(), content, merged, current: None, position: 0, last: None };
         incoming.load()?;
@@ -91,7 +97,7 @@ impl Incoming {
     }
 
     fn refuse_contradiction(&self, first: &RecordBatch, second: &RecordBatch) -> Result<(), StoreError> {
-        let differ = rows_differ(first, &[0], second, &[0], self.content)
+        let differ = rows_differ(first, &[0], second, &[0], &mut vec![false; self.content])
             .map_err(|error| rows(&self.label, error.to_string()))?;
         if differ.first() == Some(&true) {
             let shown = self.key.show(first, 0);

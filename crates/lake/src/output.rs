@@ -1,20 +1,27 @@
 //! Writes sorted rows to data files that are sorted, do not overlap, and hold one partition each.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::partition;
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use hambar_core::StoreError;
 
 use crate::bounds;
 use crate::encode::{Encoded, FileWriter, Folder};
 use crate::error::rows;
+use crate::grouped::{Encodings, GroupedFile, Patch};
 use crate::layout;
 use crate::partition::{PartitionValues, Partitioning};
 use crate::sortkey::SortKey;
+use crate::source::SourceFile;
 
 /// Bytes of a history file at which the next one is begun.
 const HISTORY_FILE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Rows of a row group: small enough that a change rewrites little, large enough that a scan does not notice.
+const GROUP_ROWS: usize = 128 * 1024;
 
 /// How large the files of sorted tables are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,13 +30,20 @@ pub struct SortedLimits {
     pub file_bytes: u64,
     /// Rows at which a file is ended.
     pub file_rows: usize,
+    /// Rows of a row group.
+    pub group_rows: usize,
     /// Bytes below which the last file of a partition takes in rows that come after it.
     pub small_bytes: u64,
 }
 
 impl Default for SortedLimits {
     fn default() -> Self {
-        Self { file_bytes: 64 * 1024 * 1024, file_rows: 8 * 1024 * 1024, small_bytes: 16 * 1024 * 1024 }
+        Self {
+            file_bytes: 64 * 1024 * 1024,
+            file_rows: 1024 * 1024,
+            group_rows: GROUP_ROWS,
+            small_bytes: 16 * 1024 * 1024,
+        }
     }
 }
 
@@ -41,7 +55,7 @@ pub(crate) struct SortedFile {
     pub(crate) tags: BTreeMap<String, Option<String>>,
 }
 
-/// Writes rows that come in the order of a [`SortKey`].
+/// Writes rows that come in the order of a [`SortKey`], and takes over row groups of files that are in that order.
 #[derive(Debug)]
 pub(crate) struct SortedOutput {
     label: String,
@@ -50,29 +64,63 @@ pub(crate) struct SortedOutput {
     limits: SortedLimits,
     /// The key without the partition columns.
     key: Vec<String>,
+    /// All columns of the table.
+    schema: SchemaRef,
+    /// Those of its files.
+    bare: SchemaRef,
+    slack: Slack,
     open: Option<Open>,
     done: Vec<SortedFile>,
+}
+
+/// How strictly the limits of files and row groups are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Slack {
+    /// Files end where they are full.
+    None,
+    /// Rows of an existing file are written anew, with some more between them. Files and row groups may grow to twice
+    /// their size before they end, otherwise each of them would leave a tiny one behind.
+    Double,
+}
+
+impl Slack {
+    fn factor(self) -> usize {
+        match self {
+            Self::None => 1,
+            Self::Double => 2,
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Open {
     values: PartitionValues,
     rows: usize,
-    file: FileWriter,
-    first: RecordBatch,
-    last: RecordBatch,
+    file: GroupedFile,
+    /// The first row of each row group.
+    firsts: Vec<RecordBatch>,
+    last: Option<RecordBatch>,
 }
 
 impl SortedOutput {
-    /// Makes an output for the table `label`, whose files go to `folder`.
-    pub(crate) fn new(label: &str, folder: Folder, partitioning: Partitioning, key: &SortKey) -> Self {
+    /// Makes an output for the table `label` of the columns `schema`, whose files go to `folder`.
+    pub(crate) fn new(
+        label: &str,
+        folder: Folder,
+        partitioning: Partitioning,
+        key: &SortKey,
+        schema: &SchemaRef,
+    ) -> Self {
         let key = key.columns().iter().filter(|column| !partitioning.columns().contains(column)).cloned().collect();
         Self {
             label: label.to_owned(),
             folder,
-            partitioning,
             limits: SortedLimits::default(),
             key,
+            schema: schema.clone(),
+            bare: partitioning.file_schema(schema),
+            partitioning,
+            slack: Slack::None,
             open: None,
             done: Vec::new(),
         }
@@ -83,7 +131,17 @@ impl SortedOutput {
         Self { limits, ..self }
     }
 
-    /// Takes rows with all columns of the stored table, in order.
+    /// The columns of the data files.
+    pub(crate) fn file_schema(&self) -> &SchemaRef {
+        &self.bare
+    }
+
+    /// Keeps limits as `slack` says from here on.
+    pub(crate) fn set_slack(&mut self, slack: Slack) {
+        self.slack = slack;
+    }
+
+    /// Takes rows with all columns of the table, in order.
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), StoreError> {
         let wrong = |label: &str, error: String| rows(label, error);
         if batch.num_rows() == 0 {
@@ -106,38 +164,135 @@ impl SortedOutput {
     }
 
     fn write_partition(&mut self, values: PartitionValues, batch: &RecordBatch) -> Result<(), StoreError> {
-        if self.open.as_ref().is_some_and(|open| open.values != values) {
-            self.close()?;
-        }
-        let bare = self.partitioning.file_schema(batch.schema_ref());
         let kept: Vec<usize> =
-            bare.fields().iter().filter_map(|field| batch.schema_ref().index_of(field.name()).ok()).collect();
+            self.bare.fields().iter().filter_map(|field| batch.schema_ref().index_of(field.name()).ok()).collect();
         let bare = batch.project(&kept).map_err(|error| rows(&self.label, error.to_string()))?;
         let mut start = 0;
         while start < bare.num_rows() {
-            let room = self.limits.file_rows.max(1) - self.open.as_ref().map_or(0, |open| open.rows);
-            let piece = bare.slice(start, room.min(bare.num_rows() - start));
+            // What was written with more slack may be full by now.
+            self.close_if_full()?;
+            let (file_rows, group_rows) = (self.file_rows(), self.group_rows());
+            if let Some(open) = self.open.as_mut().filter(|open| open.file.open_rows() >= group_rows) {
+                open.file.end_group()?;
+            }
+            let open = self.open_for(&values, || Encodings::of_rows(&bare.slice(start, bare.num_rows() - start)))?;
+            let room = file_rows.saturating_sub(open.rows).min(group_rows.saturating_sub(open.file.open_rows()));
+            let piece = bare.slice(start, room.clamp(1, bare.num_rows() - start));
             start += piece.num_rows();
-            self.write_piece(&values, &piece)?;
+            self.write_piece(&piece)?;
         }
         Ok(())
     }
 
-    fn write_piece(&mut self, values: &PartitionValues, piece: &RecordBatch) -> Result<(), StoreError> {
-        let last = copy_row(piece, piece.num_rows() - 1);
-        let open = match &mut self.open {
+    fn write_piece(&mut self, piece: &RecordBatch) -> Result<(), StoreError> {
+        let group_rows = self.group_rows();
+        let Some(open) = &mut self.open else {
+            return Ok(());
+        };
+        if open.file.open_rows() == 0 {
+            open.firsts.push(copy_row(piece, 0));
+        }
+        let size = open.file.write(piece)?;
+        open.last = Some(copy_row(piece, piece.num_rows() - 1));
+        open.rows += piece.num_rows();
+        if size.is_full || size.rows >= group_rows {
+            open.file.end_group()?;
+        }
+        self.close_if_full()
+    }
+
+    /// Takes over row group `group` of `source` as it is, or its rows where its columns are not those of this table.
+    pub(crate) fn copy(&mut self, source: &SourceFile, group: usize) -> Result<(), StoreError> {
+        if source.rows(group) == 0 {
+            return Ok(());
+        }
+        match self.begin_patch(source, group)? {
+            Some(patch) => self.finish_patch(patch, source, group),
+            None => {
+                let schema = self.schema.clone();
+                for batch in source.read(group, &schema, None)? {
+                    self.write(&batch?)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Begins to take over row group `group` of `source` in part; `None` where its columns are not those of this table.
+    pub(crate) fn begin_patch<'a>(
+        &mut self,
+        source: &'a SourceFile,
+        group: usize,
+    ) -> Result<Option<Patch<'a>>, StoreError> {
+        let columns = self.partitioning.columns().iter();
+        let values = columns.map(|column| source.add.partition_value(column).map(str::to_owned)).collect();
+        let open = self.open_for(&values, || Encodings::of_file(source))?;
+        if !open.file.takes(source) {
+            return Ok(None);
+        }
+        open.file.patch(source, group).map(Some)
+    }
+
+    /// Ends what [`SortedOutput::begin_patch`] began. Keys are never among what is encoded anew.
+    pub(crate) fn finish_patch(
+        &mut self,
+        patch: Patch<'_>,
+        source: &SourceFile,
+        group: usize,
+    ) -> Result<(), StoreError> {
+        let is_key = |field: &&Arc<Field>| self.key.contains(field.name());
+        let key = Arc::new(Schema::new(self.bare.fields().iter().filter(is_key).cloned().collect::<Vec<_>>()));
+        let (first, last) = source.edges(group, &key)?;
+        let Some(open) = &mut self.open else {
+            return Ok(());
+        };
+        open.file.finish_patch(patch)?;
+        open.firsts.push(first);
+        open.last = Some(last);
+        open.rows += source.rows(group);
+        self.close_if_full()
+    }
+
+    fn open_for(
+        &mut self,
+        values: &PartitionValues,
+        encodings: impl FnOnce() -> Encodings,
+    ) -> Result<&mut Open, StoreError> {
+        if self.open.as_ref().is_some_and(|open| open.values != *values) {
+            self.close()?;
+        }
+        let open = match self.open.take() {
             Some(open) => open,
             None => {
                 let folder = self.folder.within(layout::folder(self.partitioning.columns(), values));
-                let file = FileWriter::create(&folder, piece.schema_ref())?;
-                let first = copy_row(piece, 0);
-                self.open.insert(Open { values: values.clone(), rows: 0, file, first, last: last.clone() })
+                let file = GroupedFile::create(&folder, &self.bare, &encodings())?;
+                Open { values: values.clone(), rows: 0, file, firsts: Vec::new(), last: None }
             }
         };
-        open.file.write(piece)?;
-        open.last = last;
-        open.rows += piece.num_rows();
-        if open.file.size() >= self.limits.file_bytes || open.rows >= self.limits.file_rows {
+        Ok(self.open.insert(open))
+    }
+
+    fn file_rows(&self) -> usize {
+        self.limits.file_rows.max(1) * self.slack.factor()
+    }
+
+    fn group_rows(&self) -> usize {
+        self.limits.group_rows.max(1) * self.slack.factor()
+    }
+
+    fn close_if_full(&mut self) -> Result<(), StoreError> {
+        let bytes = self.limits.file_bytes * self.slack.factor() as u64;
+        let rows = self.file_rows();
+        if self.open.as_ref().is_some_and(|open| open.rows >= rows || open.file.size() >= bytes) {
+            self.close()?;
+        }
+        Ok(())
+    }
+
+    /// Ends the open file where it is large enough to stand for itself; smaller ones take in what follows.
+    pub(crate) fn close_if_large(&mut self) -> Result<(), StoreError> {
+        let SortedLimits { file_rows, file_bytes, .. } = self.limits;
+        if self.open.as_ref().is_some_and(|open| open.rows > file_rows / 2 || open.file.size() > file_bytes / 2) {
             self.close()?;
         }
         Ok(())
@@ -148,7 +303,7 @@ impl SortedOutput {
         let Some(open) = self.open.take() else {
             return Ok(());
         };
-        let tags = bounds::tags(&self.key, &open.first, &open.last);
+        let tags = open.last.as_ref().map_or_else(BTreeMap::new, |last| bounds::tags(&self.key, &open.firsts, last));
         self.done.push(SortedFile { values: open.values, encoded: open.file.finish()?, tags });
         Ok(())
     }

@@ -5,11 +5,11 @@ use std::io::{BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
-use arrow::compute::interleave_record_batch;
+use arrow::compute::{BatchCoalescer, interleave_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
-use arrow::ipc::reader::StreamReader;
-use arrow::ipc::writer::StreamWriter;
+use arrow::ipc::reader::FileReader;
+use arrow::ipc::writer::FileWriter;
 use arrow::row::Rows;
 use hambar_core::StoreError;
 use tokio::task::JoinHandle;
@@ -23,34 +23,51 @@ const RUN_BYTES: usize = 64 * 1024 * 1024;
 /// Rows of a batch in a sorted run.
 const RUN_BATCH_ROWS: usize = 16 * 1024;
 
-/// One sorted run.
+/// One sorted run, with the first key of each of its batches: readers can start in its middle.
 #[derive(Debug)]
-pub(crate) enum Run {
+pub(crate) struct Run {
+    batches: RunBatches,
+    /// For each batch its first key, as comparable bytes, and its rows.
+    index: Vec<(Vec<u8>, usize)>,
+}
+
+#[derive(Debug)]
+enum RunBatches {
     /// Small enough to stay in memory.
     Memory(Vec<RecordBatch>),
-    /// In a scratch file, in Arrow's stream format.
+    /// In a scratch file, in Arrow's file format.
     File(PathBuf),
 }
 
 impl Run {
-    /// Reads the run from its start.
-    pub(crate) fn open(&self) -> Result<RunReader, StoreError> {
-        match self {
-            Self::Memory(batches) => Ok(RunReader::Memory(batches.clone().into_iter())),
-            Self::File(path) => {
+    /// Reads the run from the batch on that may hold the first key not below `from`.
+    pub(crate) fn open(&self, from: &[u8]) -> Result<RunReader, StoreError> {
+        let start = self.index.partition_point(|(first, _)| first.as_slice() < from).saturating_sub(1);
+        match &self.batches {
+            RunBatches::Memory(batches) => {
+                let rest = batches.get(start..).unwrap_or_default().to_vec();
+                Ok(RunReader::Memory(rest.into_iter()))
+            }
+            RunBatches::File(path) => {
+                let fail = |error: ArrowError| file_error("read", path, error);
                 let file = File::open(path).map_err(|error| file_error("read", path, error))?;
-                let reader = StreamReader::try_new(BufReader::new(file), None)
-                    .map_err(|error| file_error("read", path, error))?;
+                let mut reader = FileReader::try_new(BufReader::new(file), None).map_err(fail)?;
+                reader.set_index(start).map_err(fail)?;
                 Ok(RunReader::File(path.clone(), Box::new(reader)))
             }
         }
+    }
+
+    /// The first key of each batch, as comparable bytes, with the rows of the batch.
+    pub(crate) fn index(&self) -> &[(Vec<u8>, usize)] {
+        &self.index
     }
 }
 
 /// The batches of one run.
 pub(crate) enum RunReader {
     Memory(std::vec::IntoIter<RecordBatch>),
-    File(PathBuf, Box<StreamReader<BufReader<File>>>),
+    File(PathBuf, Box<FileReader<BufReader<File>>>),
 }
 
 impl Iterator for RunReader {
@@ -129,13 +146,7 @@ impl Sorter {
         let batches = self.take_pending();
         if !batches.is_empty() {
             let run = if self.runs.is_empty() {
-                let mut sorted = Vec::new();
-                sort(&self.key, &batches, |batch| {
-                    sorted.push(batch);
-                    Ok(())
-                })
-                .map_err(|error| rows(&self.label, error.to_string()))?;
-                Run::Memory(sorted)
+                sort_in_memory(&self.key, batches).map_err(|error| rows(&self.label, error.to_string()))?
             } else {
                 sort_to_file(&self.key, batches, self.next_path())?
             };
@@ -166,33 +177,51 @@ impl Sorter {
     }
 }
 
+fn sort_in_memory(key: &SortKey, batches: Vec<RecordBatch>) -> Result<Run, ArrowError> {
+    let mut sorted = Vec::new();
+    let index = sort(key, batches, |batch| {
+        sorted.push(batch);
+        Ok(())
+    })?;
+    Ok(Run { batches: RunBatches::Memory(sorted), index })
+}
+
 fn sort_to_file(key: &SortKey, batches: Vec<RecordBatch>, path: PathBuf) -> Result<Run, StoreError> {
     let fail = |error: ArrowError| file_error("write", &path, error);
     let Some(schema) = batches.first().map(|batch| -> SchemaRef { batch.schema() }) else {
-        return Ok(Run::Memory(Vec::new()));
+        return Ok(Run { batches: RunBatches::Memory(Vec::new()), index: Vec::new() });
     };
     let file = File::create(&path).map_err(|error| file_error("write", &path, error))?;
-    let mut writer = StreamWriter::try_new(BufWriter::new(file), &schema).map_err(fail)?;
-    sort(key, &batches, |batch| writer.write(&batch)).map_err(fail)?;
+    let mut writer = FileWriter::try_new(BufWriter::new(file), &schema).map_err(fail)?;
+    let index = sort(key, batches, |batch| writer.write(&batch)).map_err(fail)?;
     writer.finish().map_err(fail)?;
     drop(writer);
-    Ok(Run::File(path))
+    Ok(Run { batches: RunBatches::File(path), index })
 }
 
-/// Hands the rows of `batches` to `emit` in order.
+/// Hands the rows of `batches` to `emit` in order; returns the first key and the rows of each batch that it made.
 fn sort(
     key: &SortKey,
-    batches: &[RecordBatch],
+    batches: Vec<RecordBatch>,
     mut emit: impl FnMut(RecordBatch) -> Result<(), ArrowError>,
-) -> Result<(), ArrowError> {
+) -> Result<Vec<(Vec<u8>, usize)>, ArrowError> {
+    let wrong = |error: StoreError| ArrowError::ComputeError(error.to_string());
+    let mut index = Vec::new();
+    let mut emit = |batch: RecordBatch| {
+        let first = key.rows(&batch.slice(0, 1)).map_err(wrong)?;
+        index.push((first.row(0).data().to_vec(), batch.num_rows()));
+        emit(batch)
+    };
     let keys: Result<Vec<Rows>, StoreError> = batches.iter().map(|batch| key.rows(batch)).collect();
-    let keys = keys.map_err(|error| ArrowError::ComputeError(error.to_string()))?;
+    let keys = keys.map_err(wrong)?;
     if is_sorted(&keys) {
         // Providers' extracts mostly come in order; then nothing has to be moved.
-        return batches.iter().cloned().try_for_each(emit);
+        drop(keys);
+        emit_in_turn(batches, &mut emit)?;
+        return Ok(index);
     }
     let mut order: Vec<(u32, u32)> = Vec::with_capacity(batches.iter().map(RecordBatch::num_rows).sum());
-    for (number, batch) in (0_u32..).zip(batches) {
+    for (number, batch) in (0_u32..).zip(&batches) {
         order.extend((0_u32..).take(batch.num_rows()).map(|row| (number, row)));
     }
     order.sort_unstable_by(|left, right| {
@@ -203,6 +232,28 @@ fn sort(
     for chunk in order.chunks(RUN_BATCH_ROWS) {
         let indices: Vec<(usize, usize)> = chunk.iter().map(|(batch, row)| (*batch as usize, *row as usize)).collect();
         emit(interleave_record_batch(&sources, &indices)?)?;
+    }
+    Ok(index)
+}
+
+/// Hands over batches of the usual size, whatever size they came in.
+fn emit_in_turn(
+    batches: Vec<RecordBatch>,
+    emit: &mut impl FnMut(RecordBatch) -> Result<(), ArrowError>,
+) -> Result<(), ArrowError> {
+    let Some(schema) = batches.first().map(RecordBatch::schema) else {
+        return Ok(());
+    };
+    let mut coalescer = BatchCoalescer::new(schema, RUN_BATCH_ROWS);
+    for batch in batches {
+        coalescer.push_batch(batch)?;
+        while let Some(full) = coalescer.next_completed_batch() {
+            emit(full)?;
+        }
+    }
+    coalescer.finish_buffered_batch()?;
+    while let Some(last) = coalescer.next_completed_batch() {
+        emit(last)?;
     }
     Ok(())
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray, UInt32Array, new_null_array};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use hambar_core::{
-    Checkpoint, CommitOutcome, CommitRequest, LeaseOutcome, RunStamp, StoreError, SystemTable, TableName, TableSpec,
-    TableState, TableStore, TableWriter, WriteMode, provenance,
+    Checkpoint, CommitOutcome, CommitRequest, LeaseOutcome, Retype, RunStamp, StoreError, SystemTable, TableName,
+    TableSpec, TableState, TableStore, TableWriter, WriteMode, provenance,
 };
 use jiff::Timestamp;
 
@@ -26,6 +26,7 @@ use crate::snapshot::{PROPERTY_CHECKPOINT, recorded_at, run_of, schema_of};
 use crate::sortkey::SortKey;
 use crate::spill::Sorter;
 use crate::system;
+use crate::widen::content_of;
 
 /// The column of sorted rows that numbers their raw body; never stored.
 const SOURCE_NUMBER: &str = "_source_number";
@@ -42,7 +43,7 @@ impl TableStore for Lake {
         ensure(self, &rejects, &Wanted::rejects()).await?;
         let log = self.log(&place::table_root(&spec.name), &label);
         let state = ensure(self, &log, &Wanted::current(spec)).await?;
-        table_state(&log, &state)
+        table_state(&log, &state, spec)
     }
 
     async fn writer(
@@ -64,7 +65,7 @@ impl TableStore for Lake {
 }
 
 /// Reads where a table stands.
-pub(crate) fn table_state(log: &TableLog, state: &LogState) -> Result<TableState, StoreError> {
+pub(crate) fn table_state(log: &TableLog, state: &LogState, spec: &TableSpec) -> Result<TableState, StoreError> {
     let mut total = 0;
     for file in state.files.values() {
         total +=
@@ -76,6 +77,7 @@ pub(crate) fn table_state(log: &TableLog, state: &LogState) -> Result<TableState
         checkpoint: stored_checkpoint(log, state)?,
         rows: total,
         version: state.version,
+        wider: spec.wider_in(schema_of(log, state)?.as_ref()),
     })
 }
 
@@ -133,11 +135,9 @@ impl LakeWriter {
         let log = lake.log(&place::table_root(&spec.name), &label);
         let current = lake.newest(&log).await?.ok_or_else(|| missing(format!("table `{label}`")))?;
         let stored = schema_of(&log, &current)?;
-        let is_provenance = |name: &str| name == provenance::RECORDED_AT || name == provenance::SOURCE;
-        let content: Fields = stored.fields().iter().filter(|field| !is_provenance(field.name())).cloned().collect();
-        let mut full: Vec<Field> = content.iter().map(|field| field.as_ref().clone()).collect();
+        let content = content_of(&stored);
+        let mut full: Vec<Field> = content.fields().iter().map(|field| field.as_ref().clone()).collect();
         full.extend(provenance::current_fields());
-        let content: SchemaRef = Arc::new(Schema::new(content));
         let spool = Spool::new(lake)?;
         let folder = data_folder(lake, &log, &spool)?;
         let partitioning = Partitioning::new(&current.metadata.partition_columns);
@@ -180,7 +180,9 @@ impl LakeWriter {
                 .content
                 .field_with_name(field.name())
                 .map_err(|_| wrong(format!("rows have a column `{}` that the table has not", field.name())))?;
-            if !plain(field.data_type()).equals_datatype(declared.data_type()) {
+            let given = plain(field.data_type());
+            let retype = self.frame.spec.on_drift.retype(declared.data_type(), given);
+            if !given.equals_datatype(declared.data_type()) && retype != Some(Retype::Keep) {
                 return Err(wrong(format!(
                     "column `{}` arrives as {}, the table has {}",
                     field.name(),

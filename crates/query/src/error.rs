@@ -3,9 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
+use datafusion::common::{Column, SchemaError};
 use datafusion::error::DataFusionError;
 use hambar_core::{Classified, ErrorClass, StoreError};
 use serde::{Deserialize, Serialize};
+
+use crate::advice;
 
 /// A place in the statement's text, both counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +51,8 @@ pub enum QueryError {
     Syntax {
         /// What was expected and found.
         message: String,
+        /// Words that may have been meant.
+        similar: Vec<String>,
         /// Where.
         position: Option<Position>,
     },
@@ -92,8 +97,20 @@ pub enum QueryError {
     UnknownTable {
         /// The name as given.
         name: String,
-        /// A table whose name is close.
-        similar: Option<String>,
+        /// Tables whose names are close.
+        similar: Vec<String>,
+    },
+    /// There is no such column in the tables at hand.
+    #[error("column `{name}` does not exist")]
+    UnknownColumn {
+        /// The name as given.
+        name: String,
+        /// Columns whose names are close.
+        similar: Vec<String>,
+        /// The columns that there are.
+        known: Vec<String>,
+        /// Where.
+        position: Option<Position>,
     },
     /// A time travel clause or function cannot be used as written.
     #[error("{what}")]
@@ -101,11 +118,19 @@ pub enum QueryError {
         /// The clause and what is wrong with it.
         what: String,
     },
+    /// An operator's regular expression is not known before the query runs.
+    #[error("the pattern `{pattern}` is not a constant")]
+    Pattern {
+        /// The expression that makes it.
+        pattern: String,
+    },
     /// The statement cannot be planned: unknown column, types that do not fit …
     #[error("{message}")]
     Plan {
         /// What DataFusion said.
         message: String,
+        /// Names that may have been meant.
+        similar: Vec<String>,
         /// Where, if known.
         position: Option<Position>,
     },
@@ -203,6 +228,7 @@ impl QueryError {
             | Self::Function { position, .. }
             | Self::Source { position, .. }
             | Self::Unqualified { position, .. }
+            | Self::UnknownColumn { position, .. }
             | Self::Plan { position, .. } => *position,
             Self::Reported(report) => report.position,
             _ => None,
@@ -228,6 +254,11 @@ impl QueryError {
             .diagnostic()
             .and_then(|diagnostic| diagnostic.span)
             .map(|span| Position { line: span.start.line, column: span.start.column });
+        if let DataFusionError::SchemaError(cause, _) = error.find_root()
+            && let SchemaError::FieldNotFound { field, valid_fields } = cause.as_ref()
+        {
+            return unknown_column(field, valid_fields, position);
+        }
         match error.find_root() {
             DataFusionError::ResourcesExhausted(message) => {
                 Self::Execute { class: ErrorClass::Limit, message: plain(message) }
@@ -235,7 +266,10 @@ impl QueryError {
             DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) | DataFusionError::ParquetError(_) => {
                 Self::Execute { class: ErrorClass::Store, message: plain(&error.strip_backtrace()) }
             }
-            _ => Self::Plan { message: plain(&error.strip_backtrace()), position },
+            _ => {
+                let (message, similar) = without_question(&error.strip_backtrace());
+                Self::Plan { message: plain(&message), similar, position }
+            }
         }
     }
 
@@ -268,6 +302,27 @@ fn own_error(error: &DataFusionError) -> Option<QueryError> {
     None
 }
 
+/// Columns that are listed for one that does not exist.
+const COLUMNS_LISTED: usize = 20;
+
+fn unknown_column(wanted: &Column, valid: &[Column], position: Option<Position>) -> QueryError {
+    let names: Vec<String> = valid.iter().map(|column| column.name().to_owned()).collect();
+    let similar = advice::nearest(wanted.name(), names.iter().cloned());
+    let known = names.into_iter().take(COLUMNS_LISTED).collect();
+    QueryError::UnknownColumn { name: wanted.flat_name(), similar, known, position }
+}
+
+/// Takes DataFusion's own question after a close name out of its message.
+fn without_question(message: &str) -> (String, Vec<String>) {
+    let Some((before, after)) = message.split_once("Did you mean '") else {
+        return (message.to_owned(), Vec::new());
+    };
+    let Some((name, rest)) = after.split_once("'?") else {
+        return (message.to_owned(), Vec::new());
+    };
+    (format!("{} {}", before.trim_end(), rest.trim_start()).trim().to_owned(), vec![name.to_owned()])
+}
+
 /// DataFusion's advice for its own administrators.
 const POOL_ADVICE: &str = " Consider increasing the memory limit config: 'datafusion.runtime.memory_limit', or \
     decreasing the config: 'datafusion.execution.sort_spill_reservation_bytes'.";
@@ -297,8 +352,10 @@ impl Classified for QueryError {
             Self::Syntax { .. }
             | Self::Unqualified { .. }
             | Self::UnknownTable { .. }
+            | Self::UnknownColumn { .. }
             | Self::Travel { .. }
             | Self::Parameters { .. }
+            | Self::Pattern { .. }
             | Self::Plan { .. } => ErrorClass::Query,
             Self::Statement { .. }
             | Self::Count { .. }
@@ -320,10 +377,22 @@ impl Classified for QueryError {
             }
             Self::Statement { .. } => "allowed are SELECT, WITH, VALUES, EXPLAIN, DESCRIBE, SHOW TABLES, SHOW COLUMNS",
             Self::Function { .. } => "`SELECT routine_name FROM information_schema.routines` lists what there is",
-            Self::UnknownTable { similar: Some(similar), .. } => return Some(format!("did you mean `{similar}`?")),
+            Self::UnknownColumn { similar, known, .. } => {
+                let known: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
+                let known = format!("there are {}", known.join(", "));
+                return Some(
+                    advice::did_you_mean(similar).map_or(known.clone(), |question| format!("{question} {known}")),
+                );
+            }
+            Self::UnknownTable { similar, .. } | Self::Syntax { similar, .. } | Self::Plan { similar, .. }
+                if !similar.is_empty() =>
+            {
+                return advice::did_you_mean(similar);
+            }
             Self::UnknownTable { .. } | Self::Unqualified { .. } | Self::Source { .. } => {
                 "`SHOW TABLES` lists what there is"
             }
+            Self::Pattern { .. } => "write `regexp_like(text, pattern)`: it looks at each pattern before it uses it",
             Self::PlanTime { .. } => "simplify nested expressions and repeated subqueries",
             Self::RunTime { .. } => "filter more rows, or raise the time limit",
             Self::Scan { .. } => "filter by the columns that the table is partitioned or sorted by",

@@ -1,11 +1,13 @@
 //! SQL over the lake: one gate that every statement passes, a DataFusion session that reads one snapshot per
 //! table, and a worker process in which all of it runs. Nothing here writes to the lake.
 
+mod advice;
 mod error;
 mod functions;
 mod gate;
 mod limits;
 mod question;
+mod rules;
 mod session;
 mod visibility;
 mod worker;

@@ -16,7 +16,7 @@ pub use pipeline::Pipeline;
 pub use replay::RebuildReport;
 pub use run::{
     Drift, FAULT_POINTS, FaultPoint, HostInfo, News, NoFaults, Progress, Quiet, RunError, RunFailure, RunOutcome,
-    RunReport, Runner, Sources,
+    RunReport, Runner, Sources, UNCHANGED_FAULT_POINTS,
 };
 pub use spec::Problem;
 

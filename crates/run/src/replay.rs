@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use hambar_connect::{ConnectError, Estimate, Page, Proof, Slice, SliceEvent, Source, SourcePlan};
-use hambar_core::{Checkpoint, RunId, SliceId, SliceState, TableStore, WriteMode};
+use hambar_core::{Checkpoint, CommitOutcome, RunId, SliceId, SliceState, TableStore, WriteMode};
 use hambar_decode::spec::DecodeJob;
 use hambar_fetch::{FetchError, FetchMeta, Fetcher, Landed};
 use jiff::Timestamp;
@@ -77,11 +77,15 @@ impl Runner {
             let outcome = report.outcome.clone();
             runs.push(report);
             match outcome {
-                RunOutcome::Committed { .. } | RunOutcome::Unchanged | RunOutcome::AlreadyApplied { .. } => {}
+                RunOutcome::Stored(
+                    CommitOutcome::Committed { .. } | CommitOutcome::Unchanged | CommitOutcome::AlreadyApplied { .. },
+                ) => {}
+                RunOutcome::Stored(CommitOutcome::Conflict { .. })
+                | RunOutcome::Cancelled
+                | RunOutcome::Busy { .. } => break,
                 RunOutcome::Failed(failure) => {
                     return Err(RunError::Again { run: header.run, failure: Box::new(failure) });
                 }
-                RunOutcome::Cancelled | RunOutcome::Busy { .. } | RunOutcome::Conflict { .. } => break,
             }
         }
         Ok(RebuildReport { runs })

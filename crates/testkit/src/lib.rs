@@ -2,5 +2,6 @@
 
 pub mod amnesia_store;
 pub mod evil_http;
+pub mod evil_tls;
 pub mod fault_store;
 pub mod s3_server;

@@ -6,6 +6,7 @@ mod cite;
 mod list;
 pub(crate) mod maintain;
 mod members;
+mod portal;
 pub(crate) mod query;
 mod retention;
 pub(crate) mod run;

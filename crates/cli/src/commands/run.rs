@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use hambar_connect::{ConnectError, Source};
-use hambar_core::{Clock, ErrorClass};
-use hambar_fetch::Stack;
+use hambar_core::{Clock, CommitOutcome, ErrorClass};
+use hambar_fetch::{HostLimits, Stack};
 use hambar_lake::{Access, Lake};
 use hambar_run::archive::StoreArchive;
 use hambar_run::decode_pool::{ProcessPool, ProcessSettings};
@@ -147,17 +147,17 @@ pub(crate) async fn plan(context: &Context, arguments: &SelectArguments) -> Resu
         println!("  requests   {}", known(estimate.requests));
         println!("  bytes      {}", known(estimate.bytes));
         println!("  rows       {}", known(estimate.rows));
-        let limits = context.config.fetch.every_host;
-        let rate = format!(
-            "{} requests in {} s, {} at once",
-            limits.requests,
-            limits.period.as_secs_f64(),
-            limits.concurrency
-        );
-        println!("  rate       at most {rate}, less where the provider says so");
+        let hosts = pipeline.source.hosts();
+        for host in &hosts {
+            let limits = context.config.fetch.limits_of(host);
+            let period = limits.period.as_secs_f64();
+            let rate = format!("{} requests in {period} s, {} at once", limits.requests, limits.concurrency);
+            println!("  rate       {host}: at most {rate}, less where the provider says so");
+        }
         if let Some(requests) = estimate.requests {
-            let seconds = limits.period.as_secs_f64() * requests.to_string().parse::<f64>().unwrap_or(0.0)
-                / f64::from(limits.requests);
+            let limits = hosts.iter().map(|host| context.config.fetch.limits_of(host));
+            let limits = limits.collect::<Vec<_>>();
+            let seconds = least_seconds(requests, &limits, context.config.fetch.every_host);
             println!("  time       at least {seconds:.0} s");
         }
         for slice in plan.slices.iter().take(10) {
@@ -168,6 +168,16 @@ pub(crate) async fn plan(context: &Context, arguments: &SelectArguments) -> Resu
         }
     }
     Ok(())
+}
+
+/// The least time that so many requests take under the limits of their hosts. Which host gets how many is not known
+/// before: the fastest could get them all. A full bucket lets the first ones pass at once.
+fn least_seconds(requests: u64, hosts: &[HostLimits], every_host: HostLimits) -> f64 {
+    let seconds = |limits: &HostLimits| {
+        let waiting = requests.saturating_sub(u64::from(limits.requests));
+        limits.period.as_secs_f64() * waiting as f64 / f64::from(limits.requests)
+    };
+    hosts.iter().map(seconds).reduce(f64::min).unwrap_or_else(|| seconds(&every_host))
 }
 
 /// `hambar replay`
@@ -198,14 +208,21 @@ pub(crate) fn tell(report: &RunReport) {
     );
     let rejected =
         if report.rows_rejected > 0 { format!(", {} rejected", report.rows_rejected) } else { String::new() };
+    // UTF-8 is what everybody expects; anything else may be a wrong guess.
+    let encoding = report.encoding.as_deref().filter(|names| *names != "utf-8");
+    let encoding = encoding.map_or_else(String::new, |names| format!(", read as {names}"));
     match &report.outcome {
-        RunOutcome::Committed { version, rows, revised, withdrawn } => println!(
-            "{name}: committed version {version}: {rows} rows new or changed, {revised} revised, {withdrawn} withdrawn{rejected} ({cost}; {})",
+        RunOutcome::Stored(CommitOutcome::Committed { version, rows, revised, withdrawn }) => println!(
+            "{name}: committed version {version}: {rows} rows new or changed, {revised} revised, {withdrawn} withdrawn{rejected}{encoding} ({cost}; {})",
             report.evidence_text()
         ),
-        RunOutcome::Unchanged => println!("{name}: unchanged ({cost}; {})", report.evidence_text()),
-        RunOutcome::AlreadyApplied { version } => println!("{name}: was committed already, version {version}"),
-        RunOutcome::Conflict { winner } => {
+        RunOutcome::Stored(CommitOutcome::Unchanged) => {
+            println!("{name}: unchanged ({cost}; {})", report.evidence_text());
+        }
+        RunOutcome::Stored(CommitOutcome::AlreadyApplied { version }) => {
+            println!("{name}: was committed already, version {version}");
+        }
+        RunOutcome::Stored(CommitOutcome::Conflict { winner }) => {
             eprintln!("error: {name}: run {winner} committed first; nothing was published")
         }
         RunOutcome::Busy { holder, since } => eprintln!("error: {name}: {holder} has been at work since {since}"),

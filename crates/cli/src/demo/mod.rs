@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
+use hambar_core::CommitOutcome;
 use hambar_run::{Pipeline, RunOutcome};
 
 use crate::args::DemoArguments;
@@ -113,7 +114,7 @@ async fn collect(context: &Context) -> Result<()> {
         print!("   ");
         run::tell(&report);
         match report.outcome {
-            RunOutcome::Committed { .. } | RunOutcome::Unchanged => {}
+            RunOutcome::Stored(CommitOutcome::Committed { .. } | CommitOutcome::Unchanged) => {}
             other => bail!("the demo's run of `{}` ended as {}", pipeline.name, other.name()),
         }
     }

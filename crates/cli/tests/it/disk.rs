@@ -208,4 +208,7 @@ fn a_query_whose_spill_disk_is_full_fails_and_leaves_nothing() {
         assert!(left.is_empty(), "{left:?}");
         assert_eq!(workshop.value("SELECT count(*) FROM test.a"), "1500");
     }
+    drop(disk);
+    let found = ask().ok();
+    assert_eq!(found.lines().count(), 2, "with room to spill it is answered: {found}");
 }

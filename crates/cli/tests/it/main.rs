@@ -2,12 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests unwrap in helpers too, and say what they skip")]
 
+mod add;
 mod cite;
 mod crash;
 mod demo;
 mod disk;
+mod learnt;
+mod network;
 mod readers;
 mod recorded;
+mod recorded_more;
 mod refusals;
 mod refusals_sql;
 mod retention;
@@ -16,3 +20,4 @@ mod serve;
 mod sql_files;
 mod support;
 mod versions;
+mod widen;

@@ -12,26 +12,26 @@ use tokio::runtime::Runtime;
 use crate::support::{ORIGIN, Provider, Workshop, background, shared};
 
 /// A provider that answers as it was recorded.
-struct Recorded {
+pub(crate) struct Recorded {
     server: ReplayServer,
     _runtime: Runtime,
 }
 
 impl Recorded {
-    fn start(folder: &Path) -> Self {
+    pub(crate) fn start(folder: &Path) -> Self {
         let runtime = background();
         let recordings = Recordings::open(&folder.join("replay.jsonl")).unwrap();
         let server = runtime.block_on(ReplayServer::start(recordings)).unwrap();
         Self { server, _runtime: runtime }
     }
 
-    fn base(&self) -> String {
+    pub(crate) fn base(&self) -> String {
         format!("http://{}", self.server.address())
     }
 }
 
 /// The text of a recorded body.
-fn body(file: &Path) -> String {
+pub(crate) fn body(file: &Path) -> String {
     let bytes = std::fs::read(file).unwrap();
     if !bytes.starts_with(&[0x1f, 0x8b]) {
         return String::from_utf8(bytes).unwrap();
@@ -41,7 +41,7 @@ fn body(file: &Path) -> String {
     text
 }
 
-fn json(file: &Path) -> Value {
+pub(crate) fn json(file: &Path) -> Value {
     serde_json::from_str(&body(file)).unwrap()
 }
 
@@ -57,7 +57,7 @@ fn own_pipeline(file: &str, replacements: &[(&str, &str)]) -> String {
 }
 
 /// A pipeline with text columns, the first `keys` of them the key.
-fn pipeline(source: &str, format: &str, columns: &[&str], keys: usize) -> String {
+pub(crate) fn pipeline(source: &str, format: &str, columns: &[&str], keys: usize) -> String {
     let mut text = format!("version = 1\nignore = [\"*\"]\n[source]\n{source}\n[format]\n{format}\n");
     for name in columns {
         let made = name.trim_start_matches('/').to_lowercase();
@@ -70,7 +70,7 @@ fn pipeline(source: &str, format: &str, columns: &[&str], keys: usize) -> String
 
 /// Runs twice; the first run commits `rows`, the second finds nothing new.
 #[track_caller]
-fn check(table: &str, text: &str, rows: usize) -> Workshop {
+pub(crate) fn check(table: &str, text: &str, rows: usize) -> Workshop {
     let workshop = Workshop::new();
     workshop.pipeline(table, text);
     let said = workshop.run(table);

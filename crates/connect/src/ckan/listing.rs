@@ -123,6 +123,30 @@ async fn result_of(landed: &Landed) -> Result<Json, ConnectError> {
     Err(ConnectError::Reported { url, code, text })
 }
 
+/// Asks a portal for one dataset, by name or id.
+pub(crate) async fn package_show(
+    client: &Client,
+    (portal, api_path): (&str, &str),
+    dataset: &str,
+    fetch: &Fetcher,
+) -> Result<(PortalDataset, String), ConnectError> {
+    let mut url = action(portal, api_path, "package_show")?;
+    url.query_pairs_mut().append_pair("id", dataset);
+    let address = url.to_string();
+    let result = ask(client, fetch, url).await?;
+    let dataset = serde_json::from_value(result)
+        .map_err(|error| ConnectError::Protocol { url: address.clone(), what: format!("at `/result`: {error}") })?;
+    Ok((dataset, address))
+}
+
+/// Asks a portal for one dataset, by name or id.
+///
+/// # Errors
+/// [`ConnectError::Reported`] where the portal does not know it; whatever an address answers that is no portal.
+pub async fn show_dataset(portal: &str, dataset: &str, fetch: &Fetcher) -> Result<PortalDataset, ConnectError> {
+    package_show(&Client::anonymous(), (portal, "/api/3/action"), dataset, fetch).await.map(|(dataset, _)| dataset)
+}
+
 /// Lists the datasets of a portal; `filter` is in Solr syntax (`organization:who`). The number of datasets is compared
 /// with what the portal announces.
 ///

@@ -21,7 +21,7 @@ use crate::http_file::{Entries, FileEntry, FileRules, plan_files, read_file};
 use crate::rest_json::{RestJsonSpec, RestSource};
 use crate::source::{Slice, SliceEvent, Source, SourcePlan};
 
-pub use listing::{DATASETS_MAX, PortalDataset, PortalResource, list_datasets};
+pub use listing::{DATASETS_MAX, PortalDataset, PortalResource, list_datasets, show_dataset};
 pub use spec::{CkanRead, CkanSpec, DATASTORE_ROWS_MAX, DatastorePaging, ResourceChoice, SEARCH_ROWS_MAX};
 
 /// Reads a CKAN portal.
@@ -149,13 +149,9 @@ impl DatasetFiles {
     }
 
     async fn entries(&self, fetch: &Fetcher) -> Result<Vec<FileEntry>, ConnectError> {
-        let mut url = listing::action(&self.spec.portal, &self.spec.api_path, "package_show")?;
-        url.query_pairs_mut().append_pair("id", &self.dataset);
-        let address = url.to_string();
+        let place = (self.spec.portal.as_str(), self.spec.api_path.as_str());
+        let (dataset, address) = listing::package_show(&self.client, place, &self.dataset, fetch).await?;
         let protocol = |what: String| ConnectError::Protocol { url: address.clone(), what };
-        let result = listing::ask(&self.client, fetch, url).await?;
-        let dataset: PortalDataset =
-            serde_json::from_value(result).map_err(|error| protocol(format!("at `/result`: {error}")))?;
         let chosen: Vec<&PortalResource> =
             dataset.resources.iter().filter(|resource| self.is_chosen(resource)).collect();
         if chosen.is_empty() {

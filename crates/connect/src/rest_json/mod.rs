@@ -1,6 +1,7 @@
-//! JSON interfaces, declared: requests, paging, completeness, errors in bodies, positions. One slice for each
+//! JSON interfaces, and such whose pages are CSV, declared: requests, paging, completeness, errors in bodies, positions. One slice for each
 //! combination of `[source.for_each]`.
 
+mod csv_pages;
 mod envelope;
 mod pager;
 mod paging;
@@ -87,7 +88,11 @@ impl RestSource {
             })?,
             (None, None) => Pointer::root(),
         };
-        job.format.record_path = Some(record_path.as_str().to_owned());
+        if csv_pages::is_csv(&job.format) {
+            csv_problem(&spec, &job, &record_path)?;
+        } else {
+            job.format.record_path = Some(record_path.as_str().to_owned());
+        }
         let client = Client::new(std::mem::take(&mut spec.headers), std::mem::take(&mut spec.auth), secrets)?;
         let (roles, scalars) = scalars(&spec).into_iter().unzip();
         let last = match &spec.pagination {
@@ -97,6 +102,21 @@ impl RestSource {
         let greatest = spec.incremental.as_ref().and_then(|incremental| incremental.cursor.clone());
         let query = EnvelopeQuery { records: record_path.segments().to_vec(), scalars, last, greatest };
         Ok(Self { shape: Arc::new(Shape { spec, job, query, roles }), client, clock })
+    }
+}
+
+/// Pages that are CSV have nothing around their records: what looks there cannot work.
+fn csv_problem(spec: &RestJsonSpec, job: &DecodeJob, record_path: &Pointer) -> Result<(), ConnectError> {
+    let wrong = |setting: &str, what: String| Err(ConnectError::Setting { setting: setting.to_owned(), what });
+    if *record_path != Pointer::root() {
+        return wrong("record_path", "pages that are CSV have no record path".to_owned());
+    }
+    if let Some((_, place)) = scalars(spec).into_iter().next() {
+        return wrong("complete", format!("`{place}` is a place in a JSON body, and pages are CSV: use headers"));
+    }
+    match csv_pages::problem(&job.format) {
+        Some(what) => wrong("kind", what.to_owned()),
+        None => Ok(()),
     }
 }
 

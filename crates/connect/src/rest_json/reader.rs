@@ -9,6 +9,7 @@ use hambar_core::{Position, Seen, Validators};
 use hambar_fetch::{FetchError, Fetched, Fetcher, Landed, Request};
 use jiff::Timestamp;
 
+use super::csv_pages;
 use super::envelope::{self, Envelope};
 use super::pager::{Advance, PageFacts, Pager};
 use super::paging::PaginationSpec;
@@ -116,7 +117,8 @@ impl PageReader {
     }
 
     fn requests(&self) -> RequestShape<'_> {
-        RequestShape { spec: &self.shape.spec, variables: &self.variables, since: self.since.clone() }
+        let accept = if csv_pages::is_csv(&self.shape.job.format) { "text/csv" } else { "application/json" };
+        RequestShape { spec: &self.shape.spec, variables: &self.variables, accept, since: self.since.clone() }
     }
 
     async fn step(&mut self) -> Result<Step, ConnectError> {
@@ -253,11 +255,14 @@ impl PageReader {
                 let envelope = Envelope { scalars: vec![None; self.shape.roles.len()], ..Envelope::default() };
                 return Ok(Some(Answer { landed, envelope }));
             }
+            let is_csv = csv_pages::is_csv(&self.shape.job.format);
+            let wanted = if is_csv { "CSV" } else { "JSON" };
             let what = match body::landed_looks(&landed).await? {
+                Looks::Empty if is_csv => return self.envelope(landed).await.map(Some),
                 Looks::Other => return self.envelope(landed).await.map(Some),
-                Looks::Empty => "the body is empty",
-                Looks::Html => "the body is a web page (HTML), not JSON",
-                Looks::Xml => "the body is XML, though JSON was asked for",
+                Looks::Empty => "the body is empty".to_owned(),
+                Looks::Html => format!("the body is a web page (HTML), not {wanted}"),
+                Looks::Xml => format!("the body is XML, though {wanted} was asked for"),
             };
             if is_last {
                 return Err(ConnectError::Protocol { url: landed.meta.url, what: format!("{what}, twice") });
@@ -269,9 +274,16 @@ impl PageReader {
 
     async fn envelope(&self, landed: Landed) -> Result<Answer, ConnectError> {
         let (path, shape) = (landed.path.clone(), self.shape.clone());
-        let read = blocking(&landed, move || Ok(envelope::read(&shape.query, std::fs::File::open(path)?))).await?;
+        let read = blocking(&landed, move || {
+            let file = std::fs::File::open(path)?;
+            if csv_pages::is_csv(&shape.job.format) {
+                return Ok(csv_pages::read(&shape.query, &shape.job.format, file));
+            }
+            Ok(envelope::read(&shape.query, file).map_err(|error| format!("no JSON: {error}")))
+        })
+        .await?;
         let protocol = |what: String| ConnectError::Protocol { url: landed.meta.url.clone(), what };
-        let envelope = read.map_err(|error| protocol(format!("no JSON: {error}")))?;
+        let envelope = read.map_err(protocol)?;
         let answer = Answer { envelope, landed: landed.clone() };
         self.refuse_reported_errors(&answer)?;
         if !answer.envelope.has_records {

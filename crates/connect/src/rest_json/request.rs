@@ -38,6 +38,8 @@ impl Ask {
 pub(crate) struct RequestShape<'a> {
     pub(crate) spec: &'a RestJsonSpec,
     pub(crate) variables: &'a BTreeMap<String, String>,
+    /// The kind of pages.
+    pub(crate) accept: &'static str,
     /// A parameter that asks only for what is new, with its value.
     pub(crate) since: Option<(String, String)>,
 }
@@ -53,7 +55,7 @@ impl RequestShape<'_> {
             request.method = http::Method::POST;
             self.put_body(&mut request, ask)?;
         }
-        request.headers.push(("accept".to_owned(), "application/json".to_owned()));
+        request.headers.push(("accept".to_owned(), self.accept.to_owned()));
         for (name, value) in &ask.headers {
             request.headers.push((name.to_lowercase(), value.clone()));
         }
@@ -209,7 +211,7 @@ mod tests {
         let variables = BTreeMap::from([("c".to_owned(), "BG".to_owned())]);
         let since =
             since.and_then(|text| text.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let shape = RequestShape { spec: &spec, variables: &variables, since };
+        let shape = RequestShape { spec: &spec, variables: &variables, accept: "application/json", since };
         let request = shape.page(ask).unwrap();
         let body = request.body.map_or_else(String::new, |body| format!(" {}", String::from_utf8_lossy(&body)));
         assert_eq!(format!("{} {}{body}", request.method, request.url), expected);

@@ -18,7 +18,8 @@ use crate::template::{Template, Value, VariableSpec};
 /// Pages of one slice, unless the file says otherwise.
 pub const PAGES_MAX: u64 = 10_000;
 
-/// Declarative requests that answer with JSON.
+/// Declarative requests that answer with JSON, or with CSV (`format.kind` is then `csv` or `tsv`, and every page has its
+/// header).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RestJsonSpec {
@@ -39,7 +40,7 @@ pub struct RestJsonSpec {
     /// The form fields of a POST; texts may hold `{variables}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub form: BTreeMap<String, Value>,
-    /// Where the records are, `*` for every item; that of `[format]` when absent.
+    /// Where the records are, `*` for every item; that of `[format]` when absent. Not for CSV.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record_path: Option<Pointer>,
     /// One slice for each combination of these; the values are source columns of its rows.

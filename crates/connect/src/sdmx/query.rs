@@ -22,6 +22,15 @@ pub(super) struct Part {
     pub(super) updated_after: Option<String>,
 }
 
+impl Part {
+    /// Names it in an error: the dataflow, the codes, the periods.
+    pub(super) fn text(&self, flow: &str) -> String {
+        let codes = self.filters.iter().map(|(dimension, codes)| format!(", {dimension} {}", codes.join("+")));
+        let period = |bound: &Option<String>| bound.clone().unwrap_or_default();
+        format!("`{flow}{}, {}..{}`", codes.collect::<String>(), period(&self.start), period(&self.end))
+    }
+}
+
 /// Where a source's queries go.
 #[derive(Debug, Clone)]
 pub(super) struct Service {
@@ -41,6 +50,14 @@ impl Service {
             dialect: dialect.clone(),
             flow: spec.flow.clone(),
         })
+    }
+
+    /// Names the dataflow in an error, as far as the pipeline names it: `AGENCY:ID(VERSION)`.
+    pub(super) fn flow_name(&self) -> String {
+        let agency = self.flow.agency.as_ref().or(self.dialect.agency.as_ref());
+        let agency = agency.map_or_else(String::new, |agency| format!("{agency}:"));
+        let version = self.flow.version.as_ref().map_or_else(String::new, |version| format!("({version})"));
+        format!("{agency}{}{version}", self.flow.id)
     }
 
     /// Returns the address of data. `dimensions` gives the order of the key's parts; without it, `filters` must be

@@ -179,7 +179,7 @@ impl SdmxReader {
         request.headers.push(("accept".to_owned(), Dialect::accept_structure(self.service.rest).to_owned()));
         request.body_bytes_max = Some(STRUCTURE_BYTES_MAX);
         let landed = self.client.fresh(&self.fetch, request).await?;
-        structure_rows(&landed, &self.job).await
+        structure_rows(&landed, &self.job, &self.service.flow_name()).await
     }
 
     fn request(&self, part: &Part) -> Result<Request, ConnectError> {
@@ -331,7 +331,9 @@ impl SdmxReader {
         let part = self.service.take_apart(&part, self.dimensions()).map_err(Self::setting)?;
         let dimension = self.spec.split.dimension.as_deref();
         let halves = self.shape.as_ref().and_then(|shape| shape.halve(&part, dimension));
-        let (left, right) = halves.ok_or_else(|| refused("it cannot be split further: give periods"))?;
+        let (left, right) = halves.ok_or_else(|| {
+            refused(&format!("no split is left: {} is one series in one year", part.text(&self.service.flow_name())))
+        })?;
         self.parts.push_front(right);
         self.parts.push_front(left);
         Ok(())

@@ -1,7 +1,7 @@
 //! What must be known of a dataflow before its query can be split: the order of its dimensions and their codes. Read
 //! from the provider's structure and availability messages, by the decoder's own structure reader.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 
@@ -16,8 +16,11 @@ use crate::error::ConnectError;
 
 /// Bytes of a structure message that is read for planning.
 pub(super) const STRUCTURE_BYTES_MAX: u64 = 256 * 1024 * 1024;
-/// Codes that are kept for planning.
+/// Rows of a structure message (mostly codes) that are kept for planning.
 const CODES_MAX: usize = 5_000_000;
+/// The years between which an open range of periods is cut. Only the cuts are taken from here: the outer parts stay
+/// open, so that nothing before or after is lost.
+const OPEN_YEARS: (i32, i32) = (1_900, 2_050);
 
 /// One row of a structure message.
 #[derive(Debug, Clone, Default)]
@@ -39,8 +42,27 @@ pub(super) struct Shape {
     pub(super) codes: BTreeMap<String, Vec<String>>,
 }
 
-/// Reads a landed structure message.
-pub(super) async fn structure_rows(landed: &Landed, job: &DecodeJob) -> Result<Vec<StructureRow>, ConnectError> {
+/// Why a structure message cannot be used for planning.
+enum Unusable {
+    Decode(DecodeError),
+    /// This code list goes beyond the limit.
+    Codes(TooManyCodes),
+}
+
+/// Where the limit on codes was reached.
+#[derive(Debug, PartialEq, Eq)]
+struct TooManyCodes {
+    list: String,
+    /// The dimension that takes its codes from there, where the message says so.
+    dimension: Option<String>,
+}
+
+/// Reads a landed structure message of `flow`.
+pub(super) async fn structure_rows(
+    landed: &Landed,
+    job: &DecodeJob,
+    flow: &str,
+) -> Result<Vec<StructureRow>, ConnectError> {
     let url = landed.meta.url.clone();
     if landed.bytes > STRUCTURE_BYTES_MAX {
         return Err(ConnectError::Limit { url, limit: "bytes of a structure message", value: STRUCTURE_BYTES_MAX });
@@ -51,26 +73,34 @@ pub(super) async fn structure_rows(landed: &Landed, job: &DecodeJob) -> Result<V
         let mut head = [0; 1];
         io::Read::read(&mut File::open(&path)?, &mut head)?;
         job.format.kind = if head == *b"{" { FormatKind::SdmxJson } else { FormatKind::SdmxMl };
-        Ok(decode(File::open(path)?, &job))
+        Ok(decode(File::open(path)?, &job, CODES_MAX))
     })
     .await?;
-    rows.map_err(|error| ConnectError::Protocol { url, what: hambar_core::Chain(&error).to_string() })
+    rows.map_err(|error| match error {
+        Unusable::Decode(error) => ConnectError::Protocol { url, what: hambar_core::Chain(&error).to_string() },
+        Unusable::Codes(TooManyCodes { list, dimension }) => ConnectError::TooManyCodes {
+            url,
+            flow: flow.to_owned(),
+            list,
+            dimension: dimension.unwrap_or_else(|| "unknown".to_owned()),
+            value: CODES_MAX as u64,
+        },
+    })
 }
 
-fn decode(file: File, job: &DecodeJob) -> Result<Vec<StructureRow>, DecodeError> {
-    let mut source = sdmx::open(Input::File(file), job, None)?;
+fn decode(file: File, job: &DecodeJob, codes_max: usize) -> Result<Vec<StructureRow>, Unusable> {
+    let mut source = sdmx::open(Input::File(file), job, None).map_err(Unusable::Decode)?;
     let mut rows = Vec::new();
-    while let Some(batch) = source.next_batch()? {
+    // The list in which the limit was reached. From then on only the dimension that uses it is looked for.
+    let mut beyond: Option<String> = None;
+    while let Some(batch) = source.next_batch().map_err(Unusable::Decode)? {
         let batch = batch.batch;
         let column = |name: &str| batch.column_by_name(name).and_then(|array| array.as_string_opt::<i32>());
         let cell = |column: Option<&StringArray>, row: usize| {
             column.filter(|column| column.is_valid(row)).map(|column| column.value(row).to_owned()).unwrap_or_default()
         };
         for row in 0..batch.num_rows() {
-            if rows.len() >= CODES_MAX {
-                return Ok(rows);
-            }
-            rows.push(StructureRow {
+            let found = StructureRow {
                 artefact: cell(column("artefact"), row),
                 owner: format!("{}:{}", cell(column("agency"), row), cell(column("id"), row)),
                 role: cell(column("role"), row),
@@ -79,10 +109,40 @@ fn decode(file: File, job: &DecodeJob) -> Result<Vec<StructureRow>, DecodeError>
                 parent: cell(column("parent"), row),
                 reference: cell(column("reference"), row),
                 position: cell(column("position"), row).parse().unwrap_or_default(),
-            });
+            };
+            match &beyond {
+                None if rows.len() < codes_max => rows.push(found),
+                None => {
+                    let list = found.owner.clone();
+                    if let Some(dimension) = dimension_of(&rows, &list) {
+                        return Err(Unusable::Codes(TooManyCodes { list, dimension: Some(dimension) }));
+                    }
+                    beyond = Some(list);
+                }
+                Some(list) => {
+                    if let Some(dimension) = dimension_of(std::slice::from_ref(&found), list) {
+                        let (list, dimension) = (list.clone(), Some(dimension));
+                        return Err(Unusable::Codes(TooManyCodes { list, dimension }));
+                    }
+                }
+            }
         }
     }
-    Ok(rows)
+    match beyond {
+        Some(list) => Err(Unusable::Codes(TooManyCodes { list, dimension: None })),
+        None => Ok(rows),
+    }
+}
+
+/// The dimension that takes its codes from `list`.
+fn dimension_of(rows: &[StructureRow], list: &str) -> Option<String> {
+    let uses = |row: &&StructureRow| row.role == "dimension" && list_of(&row.reference) == list;
+    rows.iter().find(uses).map(|row| row.code.clone())
+}
+
+/// A reference without its version, which may be a pattern (`AGENCY:ID(1.0+.0)`) and is not compared.
+fn list_of(reference: &str) -> &str {
+    reference.split('(').next().unwrap_or_default()
 }
 
 impl Shape {
@@ -100,16 +160,12 @@ impl Shape {
         found.sort_by_key(|row| row.position);
         let mut shape = Self::default();
         for row in found {
-            // `AGENCY:ID(VERSION)`; the version may be a pattern (`1.0+.0`), so that it is not compared.
             let reference = if row.reference.is_empty() { concept_list(rows, &row.code) } else { &row.reference };
-            let list = reference.split('(').next().unwrap_or_default();
-            let mut codes: Vec<String> = Vec::new();
-            for code in rows.iter().filter(|code| code.role == "code" && code.owner == list && !list.is_empty()) {
-                // A code with several languages has several rows, one after the other.
-                if codes.last() != Some(&code.code) {
-                    codes.push(code.code.clone());
-                }
-            }
+            let list = list_of(reference);
+            // Each once: a code has a row for each language, and a message may bring two versions of a list.
+            let mut known = BTreeSet::new();
+            let all = rows.iter().filter(|code| code.role == "code" && code.owner == list && !list.is_empty());
+            let codes = all.filter(|code| known.insert(&code.code)).map(|code| code.code.clone()).collect();
             shape.dimensions.push(row.code.clone());
             shape.codes.insert(row.code.clone(), codes);
         }
@@ -157,9 +213,12 @@ fn year(period: &str) -> Option<i32> {
     period.get(..4)?.parse().ok()
 }
 
-/// Cuts at the turn of a year: `2000`–`2009` gives `2000`–`2004` and `2005`–`2009`.
+/// Cuts at the turn of a year: `2000`–`2009` gives `2000`–`2004` and `2005`–`2009`; an open range gives two that are
+/// open on one side.
 fn halve_time(part: &Part) -> Option<(Part, Part)> {
-    let (first, last) = (year(part.start.as_deref()?)?, year(part.end.as_deref()?)?);
+    let bound = |period: Option<&str>, open: i32| period.map_or(Some(open), year);
+    let first = bound(part.start.as_deref(), OPEN_YEARS.0)?;
+    let last = bound(part.end.as_deref(), OPEN_YEARS.1)?;
     if last <= first {
         return None;
     }
@@ -199,6 +258,62 @@ mod tests {
         assert_eq!((left.start.as_deref(), left.end.as_deref()), (Some("2000-03"), Some("2001")));
         assert_eq!((right.start.as_deref(), right.end.as_deref()), (Some("2002"), Some("2003")));
         assert_eq!(shape.halve(&part(&[("FREQ", &["A"]), ("GEO", &["BG"])], "2000", "2000"), None), None);
-        assert_eq!(shape.halve(&part(&[("FREQ", &["A"]), ("GEO", &["BG"])], "", ""), None), None);
+    }
+
+    #[test]
+    fn an_open_range_of_periods_is_cut_and_stays_open_outside() {
+        let shape = Shape::default();
+        let text = |part: &Part| {
+            let bound = |period: &Option<String>| period.clone().unwrap_or_default();
+            format!("{}..{}", bound(&part.start), bound(&part.end))
+        };
+        let halves = |start: &str, end: &str| {
+            shape.halve(&part(&[], start, end), None).map(|(left, right)| (text(&left), text(&right)))
+        };
+        let both = |left: &str, right: &str| Some((left.to_owned(), right.to_owned()));
+        assert_eq!(halves("", ""), both("..1975", "1976.."));
+        assert_eq!(halves("1976", ""), both("1976..2013", "2014.."));
+        assert_eq!(halves("", "1901"), both("..1900", "1901..1901"));
+        assert_eq!(halves("", "1900"), None);
+        assert_eq!(halves("2050", ""), None);
+        assert_eq!(halves("last", ""), None);
+    }
+
+    #[test]
+    fn too_many_codes_are_an_error_that_names_list_and_dimension() {
+        let list = "<CodeLists><Codelist agencyID=\"X\" id=\"CL_GEO\" version=\"1.0\"><Code id=\"BG\"/><Code id=\"DE\"/>\
+            <Code id=\"FR\"/></Codelist></CodeLists>";
+        let structure = "<DataStructures><DataStructure agencyID=\"X\" id=\"D\" version=\"1.0\"><DataStructureComponents>\
+            <DimensionList><Dimension id=\"GEO\" position=\"1\"><LocalRepresentation><Enumeration>\
+            <Ref agencyID=\"X\" id=\"CL_GEO\" version=\"1.0\"/></Enumeration></LocalRepresentation></Dimension>\
+            </DimensionList></DataStructureComponents></DataStructure></DataStructures>";
+        let job = || DecodeJob {
+            format: serde_json::from_str("{\"kind\":\"sdmx_ml\"}").unwrap(),
+            columns: Vec::new(),
+            nulls: hambar_decode::spec::NullSpec::default(),
+            unpivot: None,
+            on_drift: hambar_core::OnDrift::Fail,
+            ignore: Vec::new(),
+            constants: BTreeMap::new(),
+            limits: hambar_decode::spec::DecodeLimits::default(),
+        };
+        let read = |body: &str, codes_max: usize| {
+            let mut file = tempfile::tempfile().unwrap();
+            let text = format!("<m:Structure xmlns:m=\"m\"><m:Structures>{body}</m:Structures></m:Structure>");
+            io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+            io::Seek::rewind(&mut file).unwrap();
+            match decode(file, &job(), codes_max) {
+                Ok(rows) => Ok(rows.iter().filter(|row| row.role == "code").count()),
+                Err(Unusable::Codes(found)) => Err(found),
+                Err(Unusable::Decode(error)) => panic!("{error}"),
+            }
+        };
+        let both = format!("{list}{structure}");
+        assert_eq!(read(&both, 1_000), Ok(3));
+        let beyond = |dimension: Option<&str>| {
+            Err(TooManyCodes { list: "X:CL_GEO".to_owned(), dimension: dimension.map(str::to_owned) })
+        };
+        assert_eq!(read(&both, 3), beyond(Some("GEO")));
+        assert_eq!(read(list, 3), beyond(None));
     }
 }

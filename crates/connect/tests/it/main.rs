@@ -3,6 +3,7 @@
 
 mod auth;
 mod ckan;
+mod csv_pages;
 mod http_file;
 mod memory;
 mod paging;

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use hambar_connect::{ConnectError, SecretRef, SecretResolver, Slice, SliceEvent, Source, SourceSpec};
 use hambar_core::{Checkpoint, Classified, Clock, Seen, SliceState};
-use hambar_decode::spec::{DecodeJob, DecodeLimits, FormatSpec, NullSpec};
+use hambar_decode::spec::DecodeJob;
 use hambar_fetch::{ExchangeSink, FetchError, FetchMeta, Fetched, Fetcher, Landed, Request, Secret, Transport};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -191,7 +191,7 @@ impl ExchangeSink for Silent {
 pub(crate) const NOW: &str = "2024-03-02T06:00:00Z";
 
 #[derive(Debug)]
-struct Fixed;
+pub(crate) struct Fixed;
 
 impl Clock for Fixed {
     fn now(&self) -> Timestamp {
@@ -215,16 +215,7 @@ impl SecretResolver for Secrets {
 }
 
 pub(crate) fn job(format: &str) -> DecodeJob {
-    DecodeJob {
-        format: toml::from_str::<FormatSpec>(format).unwrap(),
-        columns: Vec::new(),
-        nulls: NullSpec::default(),
-        unpivot: None,
-        on_drift: hambar_core::OnDrift::Fail,
-        ignore: Vec::new(),
-        constants: BTreeMap::new(),
-        limits: DecodeLimits::default(),
-    }
+    DecodeJob::new(toml::from_str(format).unwrap(), Vec::new())
 }
 
 /// Builds the source of a `[source]` section.

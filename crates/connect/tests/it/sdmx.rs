@@ -121,14 +121,32 @@ async fn a_query_that_is_too_large_is_split_until_it_is_not() {
         format!("refused: `{ROOT}` reports too large: Query size exceeds maximum limit (`split.mode` is `never`)");
     let memory = Memory::new().on(&data("all"), Answer::new(TOO_LARGE));
     check(&never, &memory, &refused, &[&data("all")]).await;
+    let year = |key: &str| format!("{}?startPeriod=2000&endPeriod=2000", data(key));
+    let memory = Memory::new()
+        .on(&year("all"), Answer::new(TOO_LARGE))
+        .on(&structure, Answer::new(STRUCTURE))
+        .on(&year("BG."), Answer::new(TOO_LARGE));
+    let refused = format!(
+        "refused: `{ROOT}` reports too large: Query size exceeds maximum limit (no split is left: `X:F(1.0), GEO BG, 2000..2000` is one series in one year)"
+    );
+    let one_year = format!("{section}\nstart_period = \"2000\"\nend_period = \"2000\"");
+    check(&one_year, &memory, &refused, &[&year("all"), &structure, &year("BG.")]).await;
+    // Without periods, one series is cut between open ranges of years.
+    let part = |range: &str| format!("{}?{range}", data("BG."));
     let memory = Memory::new()
         .on(&data("all"), Answer::new(TOO_LARGE))
         .on(&structure, Answer::new(STRUCTURE))
-        .on(&data("BG."), Answer::new(TOO_LARGE));
-    let refused = format!(
-        "refused: `{ROOT}` reports too large: Query size exceeds maximum limit (it cannot be split further: give periods)"
+        .on(&data("BG."), Answer::new(TOO_LARGE))
+        .on(&part("endPeriod=1975"), Answer::new(nothing).status(404))
+        .on(&part("startPeriod=1976"), Answer::new("DATAFLOW,GEO\nx,BG\n"))
+        .on(&data("DE+FR."), Answer::new("DATAFLOW,GEO\nx,DE\nx,FR\n"));
+    let expected = format!(
+        "page DATAFLOW,GEO x,BG\npage DATAFLOW,GEO x,DE x,FR\n{}, split into 3 parts of which 1 are empty",
+        end(2)
     );
-    check(section, &memory, &refused, &[&data("all"), &structure, &data("BG.")]).await;
+    let asked =
+        [&data("all"), &structure, &data("BG."), &part("endPeriod=1975"), &part("startPeriod=1976"), &data("DE+FR.")];
+    check(section, &memory, &expected, &asked.map(String::as_str)).await;
     let few = format!("{section}\nsplit = {{ parts_max = 1 }}");
     let memory = Memory::new().on(&data("all"), Answer::new(TOO_LARGE)).on(&structure, Answer::new(STRUCTURE));
     let limited = format!("limit: `{}`: queries of one slice (`split.parts_max`) of 1 reached", data("BG."));

@@ -13,7 +13,7 @@ const BLOCK_BYTES: usize = 256 * 1024;
 /// Blocks that wait to be taken.
 const BLOCKS_QUEUED: usize = 4;
 /// A tar archive consists of blocks of this many bytes.
-const TAR_BLOCK_BYTES: usize = 512;
+const TAR_BLOCK_BYTES: u64 = 512;
 
 enum Event {
     Member(String),
@@ -116,16 +116,20 @@ impl Read for MemberBytes {
 }
 
 fn walk(stream: Box<dyn Read + Send>, wanted: &Wanted, sender: &SyncSender<Event>) -> Result<(), DecodeError> {
-    let mut archive = tar::Archive::new(Tail { inner: stream, zeros: 0 });
+    let mut archive = tar::Archive::new(Tail { inner: stream, bytes: 0, zeros: 0 });
+    let mut members_end = 0;
     let (mut all, mut found) = (Vec::<String>::new(), Vec::<String>::new());
     let wrong = |index: usize, error: io::Error| refused("tar", index, error.to_string());
     let entries = archive.entries().map_err(|error| wrong(0, error))?;
     for (index, entry) in entries.enumerate() {
         let mut entry = entry.map_err(|error| wrong(index, error))?;
         check_count(index + 1)?;
+        let kind = entry.header().entry_type();
+        let stored = if kind.is_file() || kind.is_contiguous() { entry.size() } else { 0 };
+        let stored = stored.checked_next_multiple_of(TAR_BLOCK_BYTES).unwrap_or(u64::MAX);
+        members_end = entry.raw_file_position().saturating_add(stored);
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         check_name(&name, "tar", index)?;
-        let kind = entry.header().entry_type();
         if kind.is_dir() || kind.is_pax_global_extensions() {
             continue;
         }
@@ -149,7 +153,8 @@ fn walk(stream: Box<dyn Read + Send>, wanted: &Wanted, sender: &SyncSender<Event
     wanted.check_found(&found, &names)?;
     let mut rest = archive.into_inner();
     io::copy(&mut rest, &mut io::sink()).map_err(|error| wrong(all.len(), error))?;
-    if rest.zeros < TAR_BLOCK_BYTES {
+    // Zeros at the end of the last member are no end mark.
+    if rest.zeros < TAR_BLOCK_BYTES || rest.bytes < members_end.saturating_add(TAR_BLOCK_BYTES) {
         return Err(refused("tar", all.len(), "the archive stops without its end mark, it is truncated"));
     }
     Ok(())
@@ -186,17 +191,19 @@ fn send_member(
     Ok(sender.send(Event::MemberEnd).is_ok())
 }
 
-/// Remembers how many zero bytes came last.
+/// Counts the bytes, and how many zero bytes came last.
 struct Tail {
     inner: Box<dyn Read + Send>,
-    zeros: usize,
+    bytes: u64,
+    zeros: u64,
 }
 
 impl Read for Tail {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(into)?;
         let zeros = into[..read].iter().rev().take_while(|byte| **byte == 0).count();
-        self.zeros = if zeros == read { self.zeros.saturating_add(zeros) } else { zeros };
+        self.zeros = if zeros == read { self.zeros + zeros as u64 } else { zeros as u64 };
+        self.bytes += read as u64;
         Ok(read)
     }
 }

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::{Wanted, check_count, check_name, local, refused};
-use crate::compress::{Budget, metered};
+use crate::compress::{Budget, metered, xz};
 use crate::error::DecodeError;
 
 /// Compressed bytes read at once.
@@ -70,7 +70,7 @@ impl Method {
             Self::Deflate64 => Box::new(deflate64::Deflate64Decoder::with_buffer(source)),
             Self::Bzip2 => Box::new(bzip2::bufread::BzDecoder::new(source)),
             Self::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(source)?),
-            Self::Xz => Box::new(liblzma::bufread::XzDecoder::new(source)),
+            Self::Xz => Box::new(xz(source)?),
         })
     }
 }

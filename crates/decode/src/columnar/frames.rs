@@ -12,8 +12,8 @@ const CONTINUATION: u32 = u32::MAX;
 /// Bytes of a message's or footer's own description, which is held in memory.
 const METADATA_BYTES_MAX: u64 = 64 * hambar_core::limits::MIB;
 
-/// Checks every block of a file.
-pub(super) fn check_file(file: &File) -> Result<(), String> {
+/// Checks every block of a file and returns the bytes of the largest.
+pub(super) fn check_file(file: &File) -> Result<u64, String> {
     let size = file.metadata().map_err(|error| error.to_string())?.len();
     let end = size.checked_sub(FILE_MAGIC.len() as u64 + 4).ok_or("it is too short")?;
     let length = u64::from(read_u32(file, end)?);
@@ -22,25 +22,26 @@ pub(super) fn check_file(file: &File) -> Result<(), String> {
     let bytes = read(file, start, length)?;
     let footer = root_as_footer(&bytes).map_err(|error| error.to_string())?;
     let blocks = footer.recordBatches().into_iter().flatten().chain(footer.dictionaries().into_iter().flatten());
+    let mut largest = 0;
     for block in blocks {
-        check_block(block, size)?;
+        largest = largest.max(check_block(block, size)?);
     }
-    Ok(())
+    Ok(largest)
 }
 
-fn check_block(block: &Block, size: u64) -> Result<(), String> {
+fn check_block(block: &Block, size: u64) -> Result<u64, String> {
     let parts = [block.offset(), i64::from(block.metaDataLength()), block.bodyLength()];
     let end = parts.iter().try_fold(0_u64, |sum, part| sum.checked_add(u64::try_from(*part).ok()?));
     match end {
-        Some(end) if end <= size => Ok(()),
+        Some(end) if end <= size => u64::try_from(block.bodyLength()).map_err(|error| error.to_string()),
         _ => Err(format!("a block announces offset and lengths {parts:?} in a file of {size} bytes")),
     }
 }
 
-/// Checks every message of a stream.
-pub(super) fn check_stream(file: &File) -> Result<(), String> {
+/// Checks every message of a stream and returns the bytes of the largest.
+pub(super) fn check_stream(file: &File) -> Result<u64, String> {
     let size = file.metadata().map_err(|error| error.to_string())?.len();
-    let mut at = 0;
+    let (mut at, mut largest) = (0, 0);
     while at < size {
         let mut length = read_u32(file, at)?;
         at += 4;
@@ -50,7 +51,7 @@ pub(super) fn check_stream(file: &File) -> Result<(), String> {
             at += 4;
         }
         if length == 0 {
-            return Ok(());
+            return Ok(largest);
         }
         let length = u64::from(length);
         if length > METADATA_BYTES_MAX.min(size - at) {
@@ -61,9 +62,11 @@ pub(super) fn check_stream(file: &File) -> Result<(), String> {
         let body = message.bodyLength();
         at += length;
         let end = u64::try_from(body).ok().and_then(|body| at.checked_add(body)).filter(|end| *end <= size);
-        at = end.ok_or_else(|| format!("a message at byte {at} announces a body of {body} bytes of {size}"))?;
+        let end = end.ok_or_else(|| format!("a message at byte {at} announces a body of {body} bytes of {size}"))?;
+        largest = largest.max(end - at);
+        at = end;
     }
-    Ok(())
+    Ok(largest)
 }
 
 fn read(file: &File, at: u64, length: u64) -> Result<Vec<u8>, String> {

@@ -14,6 +14,7 @@ use hambar_core::ColumnType;
 use super::number::{NumberStyle, split_flag};
 use super::period;
 use super::temporal;
+use super::typed;
 use crate::error::DecodeError;
 use crate::spec::RuleType;
 
@@ -85,7 +86,8 @@ impl CellRule {
         Cast { columns, failures: Vec::new() }
     }
 
-    /// Typed sources (Parquet, Arrow, nested JSON): Arrow's cast, where a value that turned NULL is a failure.
+    /// Typed sources (Parquet, Arrow, nested JSON): Arrow's cast, where a value that turned NULL or is no longer the same
+    /// is a failure.
     fn typed(&self, array: &ArrayRef) -> Result<Cast, DecodeError> {
         let RuleType::Plain(kind) = &self.kind else {
             let text = arrow::compute::cast(array, &DataType::Utf8).map_err(|error| self.wrong_type(array, &error))?;
@@ -94,14 +96,11 @@ impl CellRule {
         let options = CastOptions { safe: true, ..CastOptions::default() };
         let column =
             cast_with_options(array, &kind.to_arrow(), &options).map_err(|error| self.wrong_type(array, &error))?;
-        let failures = if column.null_count() == array.null_count() {
-            Vec::new()
-        } else {
-            (0..array.len())
-                .filter(|row| column.is_null(*row) && array.is_valid(*row))
-                .map(|row| (row, format!("expected {kind}, found a value of type {}", array.data_type())))
-                .collect()
-        };
+        let failures = typed::changed_rows(array, &column)
+            .map_err(|error| self.wrong_type(array, &error))?
+            .into_iter()
+            .map(|(row, value)| (row, format!("expected {kind}, found `{}`", shortened(&value))))
+            .collect();
         let mut columns = vec![column];
         if self.has_status {
             columns.push(new_null_array(&DataType::Utf8, array.len()));

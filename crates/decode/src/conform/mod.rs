@@ -3,11 +3,13 @@
 
 mod cast;
 mod columns;
-mod number;
+pub(crate) mod number;
 pub mod period;
 mod reject;
-mod temporal;
+pub(crate) mod temporal;
+mod typed;
 mod unpivot;
+mod widen;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use hambar_core::OnDrift;
-use hambar_core::limits::COLUMNS_MAX;
+use hambar_core::limits::{BATCH_CELLS, COLUMNS_MAX};
 
 pub use columns::table_columns;
 
@@ -72,7 +74,15 @@ impl Conformer {
         Arc::clone(&self.schema)
     }
 
+    /// Returns how many rows of `source` should be conformed at a time, so that what becomes of them is no larger than a
+    /// batch: a wide row can become thousands.
+    pub fn rows_at_once(&self, source: &SourceBatch) -> usize {
+        let cells = self.unpivot.as_ref().map_or(1, |unpivot| unpivot.cells_of_a_row(source.batch.schema_ref()));
+        (BATCH_CELLS / cells.max(1)).max(1)
+    }
+
     /// Conforms one batch. Under [`OnDrift::AddColumns`] and [`OnDrift::Widen`] undeclared columns follow the declared ones as text.
+    /// Under [`OnDrift::Widen`] a column may come in a wider type than declared, where values of the batch need it.
     ///
     /// # Errors
     /// Undeclared columns under [`OnDrift::Fail`], a column whose type can never fit, more rejects than the job
@@ -172,7 +182,7 @@ impl Conformer {
         if self.added.len() > COLUMNS_MAX {
             return Err(DecodeError::Limit {
                 file: member.unwrap_or("body").to_owned(),
-                limit: "columns",
+                limit: "columns_max",
                 value: COLUMNS_MAX as u64,
                 unit: "columns",
                 place: "undeclared columns".to_owned(),
@@ -188,7 +198,10 @@ impl Conformer {
         let (mut columns, mut failures) = (Vec::new(), Failures::new());
         for (rule, source) in self.rules.iter().zip(mapping.sources()) {
             let source = source.map(|index| batch.column(index));
-            let cast = rule.cast(source, batch.num_rows())?;
+            let mut cast = rule.cast(source, batch.num_rows())?;
+            if let (OnDrift::Widen, Some(source)) = (self.job.on_drift, source) {
+                cast = widen::widened(rule, source, cast)?;
+            }
             columns.extend(cast.columns);
             for (row, reason) in cast.failures {
                 failures.entry(row).or_insert_with(|| (rule.name.clone(), reason));

@@ -2,11 +2,11 @@
 
 /// How the source writes numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct NumberStyle {
+pub(crate) struct NumberStyle {
     /// The decimal sign.
-    pub(super) decimal: char,
+    decimal: char,
     /// Characters that may separate groups of three digits.
-    pub(super) thousands: Vec<char>,
+    thousands: Vec<char>,
 }
 
 impl Default for NumberStyle {
@@ -76,7 +76,7 @@ impl NumberStyle {
     }
 
     /// Parses an integer of at most 64 bits; `12.000` is one, `12.5` is not.
-    pub(super) fn int64(&self, text: &str, scratch: &mut String) -> Option<i64> {
+    pub(crate) fn int64(&self, text: &str, scratch: &mut String) -> Option<i64> {
         if let Ok(value) = text.parse::<i64>() {
             return Some(value);
         }
@@ -85,7 +85,7 @@ impl NumberStyle {
     }
 
     /// Parses a double. `inf`, `nan` and hexadecimal are no numbers here.
-    pub(super) fn float64(&self, text: &str, scratch: &mut String) -> Option<f64> {
+    pub(crate) fn float64(&self, text: &str, scratch: &mut String) -> Option<f64> {
         let canonical = if self.is_plain() && text.is_ascii() {
             text
         } else {
@@ -100,7 +100,7 @@ impl NumberStyle {
 
     /// Parses an exact decimal and returns it scaled by 10^`scale`; `None` where digits would be lost or it needs more
     /// than `precision` digits.
-    pub(super) fn decimal128(&self, text: &str, precision: u8, scale: i8, scratch: &mut String) -> Option<i128> {
+    pub(crate) fn decimal128(&self, text: &str, precision: u8, scale: i8, scratch: &mut String) -> Option<i128> {
         let canonical = if self.is_plain() && text.is_ascii() {
             text
         } else {
@@ -120,6 +120,8 @@ impl NumberStyle {
         if whole.is_empty() && fraction.is_empty() {
             return None;
         }
+        // Zeros at the end say nothing: a double printed with fifty places may still be exact with two.
+        let fraction = fraction.trim_end_matches('0');
         let mut value: i128 = 0;
         for byte in whole.bytes().chain(fraction.bytes()) {
             if !byte.is_ascii_digit() {
@@ -183,6 +185,8 @@ mod tests {
         check("1e3", Some(100_000));
         check("1.5E-1", Some(15));
         check("0.001", None);
+        check("1.50000000000000000000000000000000000000000000000000", Some(150));
+        check("1.00000000000000000000000000000000000000000000000001", None);
         check("1e400", None);
         check("0e400", Some(0));
         check("", None);
@@ -193,6 +197,7 @@ mod tests {
         check("123456789012345678901234567890123456", Some(12_345_678_901_234_567_890_123_456_789_012_345_600));
         check("1234567890123456789012345678901234567", None);
         check("1 000", None);
+        check("12%", None);
     }
 
     #[test]

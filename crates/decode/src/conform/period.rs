@@ -40,8 +40,7 @@ fn single(text: &str) -> Option<Period> {
         return numeric(year, rest, text);
     }
     let number = &rest[1..];
-    let index =
-        || number.parse::<i8>().ok().filter(|_| number.len() <= 2 && number.bytes().all(|byte| byte.is_ascii_digit()));
+    let index = || number.parse::<i8>().ok().filter(|_| number.len() <= 2 && is_digits(number));
     match first {
         b'A' if number.is_empty() || number == "1" => months(year, 1, 12, "A"),
         b'S' | b'H' => part(year, index()?, 6, "S"),
@@ -50,7 +49,7 @@ fn single(text: &str) -> Option<Period> {
         b'B' => part(year, index()?, 2, "B"),
         b'M' => part(year, index()?, 1, "M"),
         b'W' => week(year, index()?),
-        b'D' if number.len() == 3 => {
+        b'D' if number.len() == 3 && is_digits(number) => {
             let day: i64 = number.parse().ok()?;
             let start = date(year, 1, 1).checked_add((day - 1).days()).ok()?;
             (day >= 1 && start.year() == year).then_some(Period { start, end: start, freq: "D" })
@@ -64,29 +63,47 @@ fn numeric(year: i16, rest: &str, text: &str) -> Option<Period> {
     if text.as_bytes()[4] != b'-' {
         return None;
     }
-    let dashed = rest.as_bytes();
-    if rest.len() == 2 {
+    if rest.len() == 2 && is_digits(rest) {
         let number: i8 = rest.parse().ok()?;
-        if (1..=12).contains(&number) {
-            return part(year, number, 1, "M");
-        }
         // 2023-24 cannot be a month: a fiscal year that ends in the next calendar year.
-        let follows = (year + 1).rem_euclid(100) == i16::from(number);
-        return follows.then(|| Period { start: date(year, 1, 1), end: date(year + 1, 12, 31), freq: "F" });
+        return part(year, number, 1, "M").or_else(|| fiscal(year, number));
     }
-    if rest.len() == 4 && dashed.iter().all(u8::is_ascii_digit) {
+    if rest.len() == 4 && is_digits(rest) {
         return years(text);
     }
     let day: Date = text.get(..10)?.parse().ok()?;
     match text.get(10..)? {
         "" => Some(Period { start: day, end: day, freq: "D" }),
         time if time.starts_with(['T', ' ']) => {
-            let clock = time[1..].trim_end_matches('Z');
-            clock.parse::<jiff::civil::Time>().ok()?;
+            clock(&time[1..])?;
             Some(Period { start: day, end: day, freq: "H" })
         }
         _ => None,
     }
+}
+
+/// A time of day, with the offset that XML Schema allows behind it: `10:00:00Z`, `10:00+02:00`. The day stays the one
+/// that is written.
+fn clock(text: &str) -> Option<jiff::civil::Time> {
+    let time = match text.rfind(['Z', '+', '-']) {
+        None => text,
+        Some(at) if &text[at..] == "Z" => &text[..at],
+        Some(at) => {
+            let (hours, minutes) = text[at + 1..].split_once(':')?;
+            let is_offset = [(hours, 14), (minutes, 59)]
+                .iter()
+                .all(|(part, most)| part.len() == 2 && is_digits(part) && part.parse::<u8>().is_ok_and(|n| n <= *most));
+            is_offset.then_some(&text[..at])?
+        }
+    };
+    time.parse().ok()
+}
+
+/// The fiscal year that begins in `year` and ends in the calendar year after it, whose last two digits are `last`.
+fn fiscal(year: i16, last: i8) -> Option<Period> {
+    let end = Date::new(year + 1, 12, 31).ok()?;
+    let follows = end.year().rem_euclid(100) == i16::from(last);
+    follows.then(|| Period { start: date(year, 1, 1), end, freq: "F" })
 }
 
 /// `2010-2012` or `20102012` is not accepted; the dash is.
@@ -99,8 +116,8 @@ fn years(text: &str) -> Option<Period> {
 /// `Q3 2024` and `Q3-2024`.
 fn quarter_first(text: &str) -> Option<Period> {
     let (quarter, year_text) = text.split_once([' ', '-'])?;
-    let number = quarter.strip_prefix(['Q', 'q'])?.parse().ok()?;
-    part(year(year_text)?, number, 3, "Q")
+    let number = quarter.strip_prefix(['Q', 'q']).filter(|number| is_digits(number))?;
+    part(year(year_text)?, number.parse().ok()?, 3, "Q")
 }
 
 /// `2010-01/2010-06`, `2023/24`, `2023/2024`, `2012-01-01/P1Y`.
@@ -110,13 +127,8 @@ fn range(start: &str, end: &str) -> Option<Period> {
         let last = first.start.checked_add(span(duration)?).ok()?.yesterday().ok()?;
         return (last >= first.start).then_some(Period { start: first.start, end: last, freq: "R" });
     }
-    if start.len() == 4 && end.len() == 2 {
-        return numeric(first.start.year(), end, &format!("{start}-{end}"))
-            .filter(|period| period.freq == "F")
-            .or_else(|| {
-                let follows = (first.start.year() + 1).rem_euclid(100) == end.parse::<i16>().ok()?;
-                follows.then(|| Period { start: first.start, end: date(first.start.year() + 1, 12, 31), freq: "F" })
-            });
+    if start.len() == 4 && end.len() == 2 && is_digits(end) {
+        return fiscal(first.start.year(), end.parse().ok()?);
     }
     let last = single(end)?;
     let is_fiscal = first.freq == "A" && last.freq == "A" && last.start.year() == first.start.year() + 1;
@@ -137,8 +149,11 @@ fn span(duration: &str) -> Option<jiff::Span> {
 }
 
 fn year(text: &str) -> Option<i16> {
-    let is_year = text.len() == 4 && text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse::<i16>().ok().filter(|year| is_year && *year >= 1)
+    text.parse::<i16>().ok().filter(|year| text.len() == 4 && is_digits(text) && *year >= 1)
+}
+
+fn is_digits(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The `index`-th part of `length` months, counted from 1.
@@ -198,6 +213,9 @@ mod tests {
         check("2023-24", "2023-01-01 2024-12-31 F");
         check("2023/2024", "2023-01-01 2024-12-31 F");
         check("1999/00", "1999-01-01 2000-12-31 F");
+        check("2011/12", "2011-01-01 2012-12-31 F");
+        check("2024-02-29T10:00:00Z", "2024-02-29 2024-02-29 H");
+        check("2024-02-29T23:30:00.5-05:00", "2024-02-29 2024-02-29 H");
     }
 
     #[test]
@@ -224,6 +242,19 @@ mod tests {
             "2024-Q",
             "2024-Q1x",
             "2024 1",
+            "2024-D+12",
+            "2024-Q+1",
+            "Q+3 2024",
+            "2024-+1",
+            "2024-02-29T10:00ZZ",
+            "2024-02-29T10:00+2",
+            "2024-02-29T10:00+15:00",
+            "2024-02-29T",
+            // The year after the last one that a date can have.
+            "9999-00",
+            "9999/00",
+            "9999-W53",
+            "9999-12-31/P1Y",
         ] {
             check(text, "none");
         }

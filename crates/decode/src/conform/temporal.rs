@@ -8,13 +8,13 @@ use jiff::tz::TimeZone;
 const UNIX_EPOCH: Date = jiff::civil::date(1970, 1, 1);
 
 /// Returns the days since 1970-01-01.
-pub(super) fn days(day: Date) -> i32 {
+pub(crate) fn days(day: Date) -> i32 {
     let span = day.since((jiff::Unit::Day, UNIX_EPOCH)).expect("the distance of two dates in days always fits");
     span.get_days()
 }
 
 /// Parses a date: by `format` (strptime), or `YYYY-MM-DD`, with a time of midnight allowed behind it.
-pub(super) fn date(text: &str, format: Option<&str>) -> Option<Date> {
+pub(crate) fn date(text: &str, format: Option<&str>) -> Option<Date> {
     if let Some(format) = format {
         return BrokenDownTime::parse(format, text).ok()?.to_date().ok();
     }
@@ -25,8 +25,9 @@ pub(super) fn date(text: &str, format: Option<&str>) -> Option<Date> {
 }
 
 /// Parses an instant: by `format` (`epoch_s`, `epoch_ms`, `epoch_us`, or strptime; without an offset it is UTC), or
-/// ISO 8601 with or without offset, or a plain date (midnight UTC). Returns microseconds since 1970.
-pub(super) fn instant(text: &str, format: Option<&str>) -> Option<i64> {
+/// ISO 8601 with or without offset, or a plain date (midnight UTC). Returns microseconds since 1970; digits beyond
+/// them are cut off, as the store has no finer instants. A leap second (`23:59:60`) is no instant there either.
+pub(crate) fn instant(text: &str, format: Option<&str>) -> Option<i64> {
     match format {
         Some("epoch_s") => text.parse::<i64>().ok()?.checked_mul(1_000_000),
         Some("epoch_ms") => text.parse::<i64>().ok()?.checked_mul(1_000),
@@ -40,6 +41,10 @@ pub(super) fn instant(text: &str, format: Option<&str>) -> Option<i64> {
             utc(civil)
         }
         None => {
+            // jiff would read a leap second as the second before it.
+            if text.get(16..19) == Some(":60") {
+                return None;
+            }
             if let Ok(instant) = text.parse::<Timestamp>() {
                 return Some(instant.as_microsecond());
             }
@@ -87,6 +92,11 @@ mod tests {
         check("1970-01-01 00:00:01", None, Some(1_000_000));
         check("1970-01-02", None, Some(86_400_000_000));
         check("1970-01-01T24:00:00", None, None);
+        check("2016-12-31T23:59:60Z", None, None);
+        check("2016-12-31T23:60:00Z", None, None);
+        check("1970-01-01T00:00:00.0000019Z", None, Some(1));
+        check("0001-01-01T00:00:00Z", None, Some(-62_135_596_800_000_000));
+        check("2262-04-12T00:00:00Z", None, Some(9_223_372_800_000_000));
         check("1700000000123", Some("epoch_ms"), Some(1_700_000_000_123_000));
         check("01/02/1970 00:00", Some("%d/%m/%Y %H:%M"), Some(2_678_400_000_000));
         check("99999999999999999999", Some("epoch_s"), None);

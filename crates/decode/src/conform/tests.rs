@@ -1,6 +1,5 @@
 //! Conforming, as data: a CSV-like table of source cells and rules in, conformed rows and rejects out.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, DictionaryArray, StringArray};
@@ -11,7 +10,7 @@ use hambar_core::OnDrift;
 
 use super::*;
 use crate::record::Fault;
-use crate::spec::{ColumnRule, DecodeJob, DecodeLimits, FormatKind, FormatSpec, NullSpec, UnpivotSpec};
+use crate::spec::{ColumnRule, DecodeJob, FormatKind, FormatSpec, UnpivotSpec};
 
 fn job(columns: &str) -> DecodeJob {
     let columns = columns
@@ -34,16 +33,7 @@ fn job(columns: &str) -> DecodeJob {
         })
         .collect();
     let format: FormatSpec = serde_json::from_value(serde_json::json!({"kind": FormatKind::Csv})).unwrap();
-    DecodeJob {
-        format,
-        columns,
-        nulls: NullSpec::default(),
-        unpivot: None,
-        on_drift: OnDrift::Fail,
-        ignore: Vec::new(),
-        constants: BTreeMap::new(),
-        limits: DecodeLimits::default(),
-    }
+    DecodeJob::new(format, columns)
 }
 
 fn source(table: &str) -> SourceBatch {
@@ -256,4 +246,21 @@ fn constants_fill_columns_that_the_body_lacks() {
     let mut job = job("indicator string; v int64");
     job.constants.insert("indicator".into(), "NY.GDP".into());
     check_job(job, "v\n1", "indicator|v\nNY.GDP|1");
+}
+
+#[test]
+fn wide_rows_are_conformed_a_few_at_a_time() {
+    let mut job = job("country string; year int32; gdp float64");
+    job.unpivot =
+        Some(UnpivotSpec { columns: r"^\d+$".into(), name: "year".into(), value: "gdp".into(), skip_empty: false });
+    let years: Vec<String> = (0..1000).map(|year| year.to_string()).collect();
+    let row = format!("BG{}", "|1.5".repeat(1000));
+    let mut batch = source(&format!("country|{}\n{}", years.join("|"), format!("{row}\n").repeat(1500)));
+    let mut conformer = Conformer::new(job).unwrap();
+    let at_once = conformer.rows_at_once(&batch);
+    assert_eq!(at_once, 4 * 1024 * 1024 / 3000);
+    let rest = batch.split_off(at_once).unwrap();
+    assert_eq!((batch.batch.num_rows(), rest.batch.num_rows()), (at_once, 1500 - at_once));
+    assert_eq!(rest.first_record, at_once as u64 + 1);
+    assert_eq!(conformer.conform(rest).unwrap().rows.num_rows(), (1500 - at_once) * 1000);
 }

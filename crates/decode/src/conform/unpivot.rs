@@ -26,6 +26,12 @@ impl Unpivot {
         Ok(Self { pattern, spec: spec.clone() })
     }
 
+    /// Returns the cells that a wide row of `schema` becomes, columns that are repeated included.
+    pub(super) fn cells_of_a_row(&self, schema: &Schema) -> usize {
+        let turned = schema.fields().iter().filter(|field| self.pattern.is_match(field.name())).count();
+        turned * (schema.fields().len() - turned + 2)
+    }
+
     /// Returns the long batch and, for each of its rows, the index of the wide row it comes from.
     pub(super) fn apply(&self, wide: &RecordBatch) -> Result<(RecordBatch, Vec<usize>), DecodeError> {
         let (mut kept, mut turned) = (Vec::new(), Vec::new());

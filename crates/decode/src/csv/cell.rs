@@ -45,6 +45,11 @@ impl Span {
         text.get(start..start + (self.length & !ESCAPED) as usize).unwrap_or_default()
     }
 
+    /// Says whether it is the inside of quotes: only then a quote stands in front of it.
+    pub(crate) fn is_quoted(self, text: &[u8], quote: u8) -> bool {
+        (self.start as usize).checked_sub(1).and_then(|before| text.get(before)) == Some(&quote)
+    }
+
     /// Returns the number of bytes as received.
     pub(crate) fn raw_len(self) -> usize {
         (self.length & !ESCAPED) as usize
@@ -64,16 +69,18 @@ impl Span {
 
 fn unescape(bytes: &[u8], dialect: &Dialect, out: &mut Vec<u8>) {
     out.clear();
-    let mut rest = bytes.iter().copied();
+    let mut rest = bytes.iter().copied().peekable();
     while let Some(byte) = rest.next() {
-        if Some(byte) == dialect.escape {
-            // An escape at the very end cannot be: it would have escaped the closing quote.
-            out.push(rest.next().unwrap_or(byte));
-        } else {
-            out.push(byte);
-            if Some(byte) == dialect.quote {
-                rest.next();
-            }
+        // An escape in front of anything but a quote and itself is text (`C:\new`).
+        if Some(byte) == dialect.escape
+            && let Some(escaped) = rest.next_if(|next| dialect.is_escapable(*next))
+        {
+            out.push(escaped);
+            continue;
+        }
+        out.push(byte);
+        if Some(byte) == dialect.quote {
+            rest.next();
         }
     }
 }

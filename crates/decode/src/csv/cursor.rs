@@ -388,6 +388,11 @@ impl Cursor {
                 format!("{found} cells, but {} {missing}", self.layout.names.len())
             }
             Breach::AfterQuote { cell } => format!("{}: text after the closing quote", name(cell)),
+            Breach::AroundDelimiter { cell } => format!(
+                "{}: the quote inside it and the one at the end of a later cell enclose a delimiter; one may be missing \
+                 in front of the first",
+                name(cell)
+            ),
             Breach::Unclosed { cell, at } => format!(
                 "{}: the quote opened at byte {} is not closed within {CELL_BYTES_MAX} bytes or before the end",
                 name(cell),

@@ -88,6 +88,11 @@ impl Dialect {
         })
     }
 
+    /// Says whether an escape in front of `byte` counts.
+    pub(crate) fn is_escapable(&self, byte: u8) -> bool {
+        Some(byte) == self.quote || Some(byte) == self.escape
+    }
+
     /// Says whether `byte` is white space that may stand between a delimiter and a cell.
     pub(crate) fn is_blank(&self, byte: u8) -> bool {
         (byte == b' ' || byte == b'\t') && self.delimiter.first() != Some(&byte)

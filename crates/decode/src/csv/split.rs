@@ -1,8 +1,8 @@
 //! Splits text into records and cells. Looks at bytes only; encodings are settled before or after.
 //!
 //! A record ends at LF, CRLF or a lone CR outside quotes. A quote opens only at the start of a cell; elsewhere it is
-//! text. Text after a closing quote, and a quote that is never closed, break the record, and reading goes on at the
-//! next line. Whatever the window of text, the outcome is the same: where the window ends too early to decide, the
+//! text. Text after a closing quote, a quote that is never closed, and quotes that enclose a delimiter without standing at
+//! the start of a cell break the record, and reading goes on at the next line. Whatever the window of text, the outcome is the same: where the window ends too early to decide, the
 //! answer is [`Stop::NeedMore`].
 
 use hambar_core::limits::{BATCH_BYTES, BATCH_ROWS, CELL_BYTES_MAX, ROW_BYTES_MAX};
@@ -53,6 +53,8 @@ pub(crate) enum Breach {
     Cells { found: usize },
     /// There is text between a closing quote and the next delimiter.
     AfterQuote { cell: usize },
+    /// A quote inside an unquoted cell and another one at the end of a later cell enclose a delimiter.
+    AroundDelimiter { cell: usize },
     /// A quote is not closed within `CELL_BYTES_MAX` or before the end; the window position where it opened.
     Unclosed { cell: usize, at: usize },
     /// A cell is larger than `CELL_BYTES_MAX`.
@@ -194,7 +196,9 @@ impl<'a> Splitter<'a> {
     pub(crate) fn record(&mut self, start: usize, keep: usize, spans: &mut Vec<Span>) -> Option<Record> {
         let mut cells = 0;
         let mut surplus = false;
+        let mut has_stray_quote = false;
         let mut cell_start = start;
+        let kept = spans.len();
         loop {
             let at = self.marks.next();
             let byte = self.text.get(at).copied();
@@ -214,6 +218,7 @@ impl<'a> Splitter<'a> {
                 (Span::new(cell_start, at), at)
             } else {
                 if !self.opens_cell(cell_start, at) {
+                    has_stray_quote = true;
                     continue;
                 }
                 match self.quoted(at)? {
@@ -239,7 +244,9 @@ impl<'a> Splitter<'a> {
             } else {
                 let next = self.after_line(resume)?;
                 self.marks.seek(next);
-                return Some(Record { cells, surplus, text_end: resume, next, breach: None });
+                let breach =
+                    if has_stray_quote { self.around_delimiter(spans.get(kept..).unwrap_or_default()) } else { None };
+                return Some(Record { cells, surplus, text_end: resume, next, breach });
             }
         }
     }
@@ -309,6 +316,29 @@ impl<'a> Splitter<'a> {
         Skip::Record
     }
 
+    /// Finds `$9"Bike, 24""",`: where a delimiter in front of a quoted cell is missing, a comma inside the cell can make
+    /// up for it in number. A quote that ends its cell (`24",30"`) is a sign for inches or seconds and opens nothing.
+    #[cold]
+    fn around_delimiter(&self, spans: &[Span]) -> Option<Breach> {
+        let quote = self.dialect.quote?;
+        let mut opened = None;
+        for (index, span) in spans.iter().enumerate() {
+            let raw = span.raw(self.text);
+            let raw = if self.dialect.trim { trimmed(raw) } else { raw };
+            let quotes = memchr::memchr_iter(quote, raw).count();
+            if span.is_quoted(self.text, quote) || quotes.is_multiple_of(2) {
+                continue;
+            }
+            let is_at_end = raw.last() == Some(&quote);
+            match opened {
+                Some(cell) if is_at_end => return Some(Breach::AroundDelimiter { cell }),
+                _ if !is_at_end => opened = Some(index + 1),
+                _ => {}
+            }
+        }
+        None
+    }
+
     fn undecided(&self, start: usize) -> Stop {
         if self.text.len() - start > DECIDED_BYTES { Stop::RowBytes } else { Stop::NeedMore }
     }
@@ -368,8 +398,12 @@ impl<'a> Splitter<'a> {
             if is_quote && next != Some(quote) {
                 return self.closed(open, at, escaped);
             }
-            escaped = true;
-            from = at + 2;
+            if is_quote || next.is_some_and(|next| self.dialect.is_escapable(next)) {
+                escaped = true;
+                from = at + 2;
+            } else {
+                from = at + 1;
+            }
         }
     }
 

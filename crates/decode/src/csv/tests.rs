@@ -100,6 +100,7 @@ fn by_the_rules(text: &str, columns: usize, spec: &FormatSpec) -> Vec<Option<Vec
             continue;
         }
         let mut cells = Vec::new();
+        let mut unquoted = Vec::new();
         let mut broken = false;
         loop {
             let open = at + blanks(&text[at..]);
@@ -109,7 +110,7 @@ fn by_the_rules(text: &str, columns: usize, spec: &FormatSpec) -> Vec<Option<Vec
                 let mut close = None;
                 while let Some((position, character)) = rest.next() {
                     let next = rest.peek().map(|(_, next)| *next);
-                    if Some(character) == escape {
+                    if Some(character) == escape && (next == Some('"') || next == escape) {
                         cell.extend(rest.next().map(|(_, next)| next));
                     } else if character == '"' && next == Some('"') {
                         rest.next();
@@ -138,6 +139,7 @@ fn by_the_rules(text: &str, columns: usize, spec: &FormatSpec) -> Vec<Option<Vec
             } else {
                 let end = text[at..line_end(at)].find(delimiter).map_or(line_end(at), |found| at + found);
                 cells.push(trim(&text[at..end]));
+                unquoted.push(trim(&text[at..end]));
                 at = end;
             }
             if text[at..].starts_with(delimiter) {
@@ -146,6 +148,7 @@ fn by_the_rules(text: &str, columns: usize, spec: &FormatSpec) -> Vec<Option<Vec
                 break;
             }
         }
+        broken |= encloses_delimiter(&unquoted);
         let surplus = cells.iter().skip(columns).any(|cell| !cell.is_empty());
         let fits = cells.len() == columns || (spec.ragged == Ragged::Pad && !surplus);
         if broken || !fits {
@@ -158,6 +161,13 @@ fn by_the_rules(text: &str, columns: usize, spec: &FormatSpec) -> Vec<Option<Vec
         at += 1;
     }
     records
+}
+
+/// A cell has an odd number of quotes, the last not at its end, and a later one has an odd number with one at its end.
+fn encloses_delimiter(unquoted: &[String]) -> bool {
+    let odd = |cell: &&String| cell.matches('"').count() % 2 == 1;
+    let mut odd = unquoted.iter().filter(odd).skip_while(|cell| cell.ends_with('"'));
+    odd.next().is_some() && odd.any(|cell| cell.ends_with('"'))
 }
 
 fn check_all_ways(text: &str, spec: &FormatSpec, chunk: usize, step: usize) {

@@ -9,6 +9,7 @@ use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 use zip::ZipArchive;
 
+use super::compound;
 use crate::archive::check_count;
 use crate::error::DecodeError;
 
@@ -26,6 +27,8 @@ const STRINGS_FREE: u64 = 100_000;
 const ROOT_BYTES: u64 = 64 * 1024;
 /// Cells of an ods, which are held in memory, empty ones between others included.
 const ODS_CELLS_MAX: u64 = 10_000_000;
+/// Bytes of their texts, repeated ones as often as they are repeated.
+const ODS_TEXT_BYTES_MAX: u64 = 512 * MIB;
 /// Rows and columns that BIFF8 allows.
 const XLS_ROWS_MAX: u32 = 65_536;
 const XLS_COLUMNS_MAX: u16 = 256;
@@ -60,7 +63,7 @@ pub(super) fn ods(file: &File, name: &str) -> Result<(), DecodeError> {
     let content = archive.by_name("content.xml").map_err(|error| wrong(name, "ods", "content.xml", error))?;
     let mut xml = Reader::from_reader(BufReader::new(content));
     let mut sheet = Area::default();
-    let (mut cells, mut buffer) = (0_u64, Vec::new());
+    let (mut cells, mut text_bytes, mut buffer) = (0_u64, 0_u64, Vec::new());
     loop {
         buffer.clear();
         let event = xml.read_event_into(&mut buffer).map_err(|error| wrong(name, "ods", "content.xml", error))?;
@@ -76,9 +79,19 @@ pub(super) fn ods(file: &File, name: &str) -> Result<(), DecodeError> {
                 "table:table-cell" | "table:covered-table-cell" => sheet.cell(&tag, false),
                 _ => {}
             },
-            Event::End(tag) if tag.name().as_ref() == "table:table" => cells = cells.saturating_add(sheet.cells()),
+            Event::Text(text) => sheet.cell_bytes += text.len() as u64,
+            Event::End(tag) => match tag.name().as_ref() {
+                "table:table" => cells = cells.saturating_add(sheet.cells()),
+                "table:table-cell" | "table:covered-table-cell" => {
+                    text_bytes = text_bytes.saturating_add(sheet.text_bytes())
+                }
+                _ => {}
+            },
             Event::Eof => return Ok(()),
             _ => {}
+        }
+        if text_bytes > ODS_TEXT_BYTES_MAX {
+            return Err(limit(name, "texts of an ods", ODS_TEXT_BYTES_MAX, "bytes", "content.xml"));
         }
         if cells.saturating_add(sheet.cells()) > ODS_CELLS_MAX {
             return Err(limit(name, "cells of an ods", ODS_CELLS_MAX, "cells", "content.xml"));
@@ -86,7 +99,7 @@ pub(super) fn ods(file: &File, name: &str) -> Result<(), DecodeError> {
     }
 }
 
-/// Checks an xls: its size, and that no sheet announces more rows or columns than the format allows.
+/// Checks an xls: its size, its chains of sectors, and that no sheet announces more rows or columns than the format allows.
 pub(super) fn xls(file: &File, name: &str) -> Result<(), DecodeError> {
     let io = |source| DecodeError::Read { file: name.to_owned(), source };
     let size = file.metadata().map_err(io)?.len();
@@ -97,6 +110,7 @@ pub(super) fn xls(file: &File, name: &str) -> Result<(), DecodeError> {
     source.seek(SeekFrom::Start(0)).map_err(io)?;
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
     source.take(XLS_BYTES_MAX).read_to_end(&mut bytes).map_err(io)?;
+    compound::check(&bytes).map_err(|what| wrong(name, "xls", "its sectors", what))?;
     // DIMENSIONS: record 0x0200 of 14 bytes: first row, row behind the last, first column, column behind the last, 0.
     const DIMENSIONS: [u8; 4] = [0x00, 0x02, 14, 0];
     for at in memchr::memmem::find_iter(&bytes, &DIMENSIONS) {
@@ -184,6 +198,9 @@ struct Area {
     row_width: u64,
     empty_cells: u64,
     has_value: bool,
+    /// Columns that the current cell takes, and bytes of its text so far.
+    cell_repeat: u64,
+    cell_bytes: u64,
 }
 
 impl Area {
@@ -194,6 +211,7 @@ impl Area {
 
     fn cell(&mut self, tag: &BytesStart<'_>, has_content: bool) {
         let repeat = repeated(tag, "table:number-columns-repeated");
+        (self.cell_repeat, self.cell_bytes) = (repeat, 0);
         let has_value = has_content || tag.try_get_attribute("office:value-type").ok().flatten().is_some();
         if !has_value {
             self.empty_cells = self.empty_cells.saturating_add(repeat);
@@ -207,6 +225,11 @@ impl Area {
             self.rows = self.rows.saturating_add(self.empty_rows);
             self.empty_rows = 0;
         }
+    }
+
+    /// Bytes of the current cell's text in all the places where it is repeated.
+    fn text_bytes(&self) -> u64 {
+        self.cell_bytes.saturating_mul(self.cell_repeat).saturating_mul(self.repeat)
     }
 
     fn cells(&self) -> u64 {

@@ -4,6 +4,7 @@
 
 mod cell;
 mod check;
+mod compound;
 mod rows;
 
 use std::fs::File;
@@ -11,7 +12,7 @@ use std::io::{BufReader, Seek, SeekFrom};
 use std::sync::Arc;
 
 use calamine::{Data, Ods, Reader, Sheet, SheetType, Xls, Xlsx};
-use hambar_core::limits::COLUMNS_MAX;
+use hambar_core::limits::{COLUMNS_MAX, ROW_BYTES_MAX};
 
 use crate::error::DecodeError;
 use crate::pump::{Sink, pumped};
@@ -103,7 +104,7 @@ impl Book {
         let sheet = self.choose(book.sheets_metadata())?;
         let place = format!("sheet `{sheet}`");
         let mut reader = book.worksheet_cells_reader(&sheet).map_err(|error| self.wrong(place.as_str(), error))?;
-        let (mut current, mut cells) = (0_u64, Cells::new());
+        let (mut current, mut cells, mut row_bytes) = (0_u64, Cells::new(), 0);
         while let Some(cell) = reader.next_cell().map_err(|error| self.wrong(place.as_str(), error))? {
             let (row, column) = cell.get_position();
             let (row, column) = (u64::from(row) + 1, column as usize);
@@ -112,7 +113,7 @@ impl Book {
                     return Err(self.wrong(place, format!("row {row} comes after row {current}")));
                 }
                 rows.row(current, std::mem::take(&mut cells), sink)?;
-                current = row;
+                (current, row_bytes) = (row, 0);
             }
             if rows.is_ended() {
                 break;
@@ -121,7 +122,12 @@ impl Book {
                 continue;
             };
             if column >= COLUMNS_MAX {
-                return Err(rows::too_wide(&self.name, row));
+                return Err(rows.limit("columns_max", COLUMNS_MAX, "columns", row));
+            }
+            // One shared string may stand in every cell.
+            row_bytes += text.len();
+            if row_bytes > ROW_BYTES_MAX {
+                return Err(rows.limit("row_bytes_max", ROW_BYTES_MAX, "bytes", row));
             }
             if cells.len() <= column {
                 cells.resize(column + 1, None);
@@ -160,7 +166,7 @@ impl Book {
                 cells.pop();
             }
             if cells.len() > COLUMNS_MAX {
-                return Err(rows::too_wide(&self.name, row));
+                return Err(rows.limit("columns_max", COLUMNS_MAX, "columns", row));
             }
             rows.row(row, cells, sink)?;
         }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, StringBuilder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use hambar_core::limits::{BATCH_BYTES, BATCH_ROWS, CELL_BYTES_MAX, COLUMNS_MAX, REJECT_RAW_BYTES_MAX};
+use hambar_core::limits::{
+    BATCH_BYTES, BATCH_CELLS, BATCH_ROWS, CELL_BYTES_MAX, COLUMNS_MAX, REJECT_RAW_BYTES_MAX, ROW_BYTES_MAX,
+};
 use regex::Regex;
 
-use crate::csv::header;
+use crate::csv::{FOOTER_BYTES_MAX, FOOTER_LINES_MAX, header};
 use crate::error::DecodeError;
 use crate::pump::Sink;
 use crate::record::{Fault, SourceBatch};
@@ -31,6 +33,7 @@ pub(super) struct Rows {
     header_row: u64,
     /// Rows that may turn out to be the footer.
     held: VecDeque<(u64, Cells)>,
+    held_bytes: usize,
     columns: Vec<StringBuilder>,
     records: Vec<u64>,
     faults: Vec<Fault>,
@@ -46,6 +49,10 @@ impl Rows {
             .map(Regex::new)
             .transpose()
             .map_err(|error| DecodeError::Setting { setting: "format.footer_pattern", what: error.to_string() })?;
+        if spec.footer_lines > FOOTER_LINES_MAX {
+            let what = format!("use at most {FOOTER_LINES_MAX}");
+            return Err(DecodeError::Setting { setting: "format.footer_lines", what });
+        }
         let file = member.as_deref().unwrap_or("body").to_owned();
         Ok(Self {
             spec,
@@ -56,6 +63,7 @@ impl Rows {
             schema: None,
             header_row: 0,
             held: VecDeque::new(),
+            held_bytes: 0,
             columns: Vec::new(),
             records: Vec::new(),
             faults: Vec::new(),
@@ -71,6 +79,9 @@ impl Rows {
 
     /// Takes the row at `sheet_row`, from 1; rows without any value may be left out.
     pub(super) fn row(&mut self, sheet_row: u64, cells: Cells, sink: Sink<'_>) -> Result<(), DecodeError> {
+        if bytes_of(&cells) > ROW_BYTES_MAX {
+            return Err(self.limit("row_bytes_max", ROW_BYTES_MAX, "bytes", sheet_row));
+        }
         let is_blank = cells.iter().all(|cell| cell.as_deref().is_none_or(str::is_empty));
         if self.ended || is_blank || sheet_row <= self.spec.preamble_lines as u64 {
             return Ok(());
@@ -88,16 +99,28 @@ impl Rows {
             self.ended = true;
             return Ok(());
         }
+        self.held_bytes += bytes_of(&cells);
         self.held.push_back((sheet_row, cells));
         if self.held.len() > self.spec.footer_lines
             && let Some((row, cells)) = self.held.pop_front()
         {
+            self.held_bytes -= bytes_of(&cells);
             self.data(row, &cells);
         }
-        if self.records.len() + self.faults.len() >= BATCH_ROWS || self.bytes >= BATCH_BYTES {
+        if self.held_bytes > FOOTER_BYTES_MAX {
+            return Err(self.limit("footer_bytes_max", FOOTER_BYTES_MAX, "bytes", sheet_row));
+        }
+        let records = self.records.len() + self.faults.len();
+        if records >= BATCH_ROWS || self.bytes >= BATCH_BYTES || records * self.columns.len() >= BATCH_CELLS {
             self.flush(sink)?;
         }
         Ok(())
+    }
+
+    /// The error for a limit reached at a sheet row.
+    pub(super) fn limit(&self, limit: &'static str, value: usize, unit: &'static str, sheet_row: u64) -> DecodeError {
+        let place = format!("sheet row {sheet_row}");
+        DecodeError::Limit { file: self.file.clone(), limit, value: value as u64, unit, place }
     }
 
     /// Ends the sheet.
@@ -123,7 +146,7 @@ impl Rows {
 
     fn set_columns(&mut self, names: &[String]) -> Result<(), DecodeError> {
         if names.len() > COLUMNS_MAX {
-            return Err(too_wide(&self.file, self.header_row));
+            return Err(self.limit("columns_max", COLUMNS_MAX, "columns", self.header_row));
         }
         let fields: Vec<Field> = names.iter().map(|name| Field::new(name, DataType::Utf8, true)).collect();
         self.columns = names.iter().map(|_| StringBuilder::new()).collect();
@@ -137,6 +160,7 @@ impl Rows {
             let raw: Vec<&str> = cells.iter().map(|cell| cell.as_deref().unwrap_or_default()).collect();
             let raw = raw.join("\t");
             let cut = raw.floor_char_boundary(REJECT_RAW_BYTES_MAX.min(raw.len()));
+            self.bytes += cut;
             self.faults.push(Fault { record, column, reason, raw: raw[..cut].to_owned() });
             return;
         }
@@ -197,13 +221,6 @@ impl Rows {
     }
 }
 
-/// The error for a sheet with a value too far right.
-pub(super) fn too_wide(file: &str, sheet_row: u64) -> DecodeError {
-    DecodeError::Limit {
-        file: file.to_owned(),
-        limit: "columns",
-        value: COLUMNS_MAX as u64,
-        unit: "columns",
-        place: format!("sheet row {sheet_row}"),
-    }
+fn bytes_of(cells: &Cells) -> usize {
+    cells.iter().flatten().map(String::len).sum()
 }

@@ -1,10 +1,10 @@
 //! Proposes columns, missing values, a key and an unpivot from all rows of a source.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int32Type};
+use arrow::datatypes::{DataType, Field, Int32Type};
 use hambar_core::{ColumnType, Ident};
 use regex::Regex;
 
@@ -51,9 +51,12 @@ pub fn columns(source: &mut dyn RecordSource, format: &FormatSpec) -> Result<Inf
 #[derive(Debug, Default)]
 struct Survey {
     names: Vec<String>,
+    by_name: HashMap<String, usize>,
     /// Types that the source itself gives (JSON, Parquet), if it is no text.
     typed: Vec<Option<ColumnType>>,
     evidence: Vec<Evidence>,
+    /// Whether a cell was missing or empty.
+    has_gap: Vec<bool>,
     keys: Option<Keys>,
     rows: u64,
     faults: u64,
@@ -61,28 +64,47 @@ struct Survey {
 
 impl Survey {
     fn add(&mut self, batch: &SourceBatch, format: &FormatSpec) {
+        // JSON and SDMX bring columns up as they are met, and not always at the end: a column that is not in every batch
+        // has gaps.
+        let mut is_here = vec![false; self.names.len()];
+        for (field, column) in batch.batch.schema_ref().fields().iter().zip(batch.batch.columns()) {
+            let index = match self.by_name.get(field.name()) {
+                Some(index) => *index,
+                None => self.add_name(field, format),
+            };
+            add_column(column, &mut self.evidence[index]);
+            self.has_gap[index] |= lacks_a_cell(column);
+            if let Some(is_here) = is_here.get_mut(index) {
+                *is_here = true;
+            }
+        }
+        for (has_gap, is_here) in self.has_gap.iter_mut().zip(is_here) {
+            *has_gap |= !is_here;
+        }
         self.rows += batch.batch.num_rows() as u64;
         self.faults += batch.faults.len() as u64;
-        let schema = batch.batch.schema();
-        if self.names.is_empty() {
-            self.names = schema.fields().iter().map(|field| field.name().clone()).collect();
-            self.typed = schema.fields().iter().map(|field| given_type(field.data_type())).collect();
-            let blank = Evidence::new(format.decimal, format.thousands.as_deref());
-            self.evidence = vec![blank; self.names.len()];
-            self.keys = Some(Keys::new(self.names.len()));
-        }
-        for (column, evidence) in batch.batch.columns().iter().zip(&mut self.evidence) {
-            add_column(column, evidence);
-        }
         self.add_keys(batch);
     }
 
+    fn add_name(&mut self, field: &Field, format: &FormatSpec) -> usize {
+        let index = self.names.len();
+        self.names.push(field.name().clone());
+        self.by_name.insert(field.name().clone(), index);
+        self.typed.push(given_type(field.data_type()));
+        self.has_gap.push(self.rows > 0);
+        self.evidence.push(Evidence::new(format.decimal, format.thousands.as_deref()));
+        index
+    }
+
     fn add_keys(&mut self, batch: &SourceBatch) {
-        let Some(keys) = self.keys.as_mut().filter(|keys| keys.is_open()) else {
+        let columns = self.names.len();
+        let keys = self.keys.get_or_insert_with(|| Keys::new(columns));
+        if !keys.is_open() {
             return;
-        };
+        }
+        let named = self.names.iter().map_while(|name| batch.batch.column_by_name(name));
         let texts: Vec<ArrayRef> =
-            batch.batch.columns().iter().map_while(|column| cast(column, &DataType::Utf8).ok()).collect();
+            named.take(keys.columns()).map_while(|column| cast(column, &DataType::Utf8).ok()).collect();
         for row in 0..batch.batch.num_rows() {
             let cells = texts.iter().map(|text| {
                 let text = text.as_string::<i32>();
@@ -116,7 +138,14 @@ impl Survey {
             proposed.push((VALUE.to_owned(), values.decide()));
         }
         let nulls = shared_missing(&proposed);
-        let columns = rules(proposed, &nulls);
+        let is_whole: Vec<bool> = proposed
+            .iter()
+            .map(|(name, found)| {
+                let index = self.names.iter().position(|known| known == name);
+                found.missing.is_empty() && index.is_some_and(|index| !self.has_gap[index])
+            })
+            .collect();
+        let mut columns = rules(proposed, &nulls);
         // A key of a wide table that reaches into the year columns is no key of its rows.
         if years.is_some() && key_columns > ids {
             key_columns = 0;
@@ -124,6 +153,11 @@ impl Survey {
         let mut key: Vec<Ident> = columns.iter().take(key_columns).map(|rule| rule.name.clone()).collect();
         if years.is_some() && !key.is_empty() {
             key.extend(columns.get(ids).map(|rule| rule.name.clone()));
+        }
+        // What identifies a row and was never missing is required: a row without it would be another row, or none.
+        // What else is never missing may be missing next year: a person decides about it.
+        for (rule, is_whole) in columns.iter_mut().zip(is_whole) {
+            rule.required = is_whole && key.contains(&rule.name);
         }
         Inferred {
             columns,
@@ -179,6 +213,15 @@ fn add_column(column: &ArrayRef, evidence: &mut Evidence) {
     }
 }
 
+/// Says whether a cell is NULL or an empty text.
+fn lacks_a_cell(column: &ArrayRef) -> bool {
+    if column.logical_null_count() > 0 {
+        return true;
+    }
+    let texts = column.as_dictionary_opt::<Int32Type>().map_or(column, |dictionary| dictionary.values());
+    texts.as_string_opt::<i32>().is_some_and(|texts| texts.iter().flatten().any(str::is_empty))
+}
+
 /// Returns the texts for "missing" that no text column could mean as a value.
 fn shared_missing(proposed: &[(String, Found)]) -> Vec<String> {
     let has_text = proposed.iter().any(|(_, found)| found.kind == RuleType::Plain(ColumnType::String));
@@ -204,7 +247,6 @@ fn rules(proposed: Vec<(String, Found)>, shared: &[String]) -> Vec<ColumnRule> {
             source: (name.as_str() != source).then_some(source),
             name,
             kind: found.kind,
-            // Nobody knows what next year's file leaves out: a person decides what is required.
             required: false,
             unit: None,
             description: None,
@@ -227,4 +269,37 @@ fn free_name(source: &str, taken: &BTreeSet<Ident>) -> Ident {
     });
     let mut free = numbered.filter(|candidate| !taken.contains(candidate));
     free.next().unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::StringArray;
+    use arrow::record_batch::RecordBatch;
+
+    use super::*;
+
+    struct Batches(Vec<RecordBatch>);
+
+    impl RecordSource for Batches {
+        fn next_batch(&mut self) -> Result<Option<SourceBatch>, DecodeError> {
+            Ok(self.0.pop().map(|batch| SourceBatch::consecutive(batch, 1, None)))
+        }
+    }
+
+    #[test]
+    fn columns_that_come_up_later_are_proposed_too() {
+        let text = |cells: [&str; 2]| Arc::new(StringArray::from(cells.to_vec())) as ArrayRef;
+        let first = RecordBatch::try_from_iter([("geo", text(["BG", "RO"])), ("value", text(["1", "2"]))]).unwrap();
+        // An SDMX message puts a new dimension in front of the measures.
+        let columns =
+            [("geo", text(["BG", "RO"])), ("day", text(["2024-01-01", "2024-01-02"])), ("value", text(["3", "4"]))];
+        let second = RecordBatch::try_from_iter(columns).unwrap();
+        let format: FormatSpec = serde_json::from_value(serde_json::json!({"kind": "sdmx_ml"})).unwrap();
+        let found = super::columns(&mut Batches(vec![second, first]), &format).unwrap();
+        let shown = found.columns.iter().map(|rule| format!("{} {}", rule.name, String::from(rule.kind.clone())));
+        assert_eq!(shown.collect::<Vec<_>>(), ["geo string", "value int64", "day date"]);
+        assert_eq!(found.key.iter().map(ToString::to_string).collect::<Vec<_>>(), ["geo", "value"]);
+    }
 }

@@ -23,6 +23,11 @@ impl Keys {
         Self { runs: vec![Some(HashSet::new()); columns.min(COLUMNS_TRIED_MAX)], hashes: 0 }
     }
 
+    /// Returns the number of leading columns that are looked at.
+    pub(super) fn columns(&self) -> usize {
+        self.runs.len()
+    }
+
     /// Says whether rows still matter.
     pub(super) fn is_open(&self) -> bool {
         self.runs.iter().any(Option::is_some)

@@ -4,6 +4,7 @@ use std::io::Read;
 
 use crate::encoding::utf8_reader;
 use crate::spec::{Archive, Compression, FormatKind};
+use crate::{archive, compress};
 
 /// What the first bytes look like. Several can be set: a gzip file says nothing about what is inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,25 +20,12 @@ pub struct Sniffed {
 /// Says what `first_bytes` (some kilobytes) look like.
 pub fn sniff(first_bytes: &[u8]) -> Sniffed {
     let starts = |magic: &[u8]| first_bytes.starts_with(magic);
-    let compressed = |compression| Sniffed { compression: Some(compression), ..Sniffed::default() };
     let format = |kind| Sniffed { kind: Some(kind), ..Sniffed::default() };
-    if starts(b"\x1f\x8b") {
-        return compressed(Compression::Gzip);
-    }
-    if starts(b"BZh") {
-        return compressed(Compression::Bzip2);
-    }
-    if starts(b"\xfd7zXZ\0") {
-        return compressed(Compression::Xz);
-    }
-    if starts(b"\x28\xb5\x2f\xfd") {
-        return compressed(Compression::Zstd);
-    }
-    if starts(b"PK\x03\x04") {
-        return zip(first_bytes);
-    }
-    if first_bytes.get(257..262) == Some(b"ustar") {
-        return Sniffed { archive: Some(Archive::Tar), ..Sniffed::default() };
+    match (compress::sniff(first_bytes), archive::sniff(first_bytes)) {
+        (Compression::None | Compression::Auto, None) => {}
+        (Compression::None | Compression::Auto, Some(Archive::Zip)) => return zip(first_bytes),
+        (Compression::None | Compression::Auto, tar) => return Sniffed { archive: tar, ..Sniffed::default() },
+        (compression, _) => return Sniffed { compression: Some(compression), ..Sniffed::default() },
     }
     if starts(b"PAR1") {
         return format(FormatKind::Parquet);
@@ -124,6 +112,7 @@ mod tests {
             assert_eq!(sniff(bytes).kind, kind, "{}", String::from_utf8_lossy(bytes));
         }
         assert_eq!(sniff(b"\x1f\x8b\x08").compression, Some(Compression::Gzip));
+        assert_eq!(sniff(b"BZh is a name,1\n").kind, Some(FormatKind::Csv));
         assert_eq!(sniff(b"PK\x03\x04....data.csv").archive, Some(Archive::Zip));
     }
 }

@@ -15,6 +15,8 @@ pub(super) trait Cutter: Send {
 /// Some whole records.
 pub(super) struct Chunk {
     pub(super) bytes: Vec<u8>,
+    /// Where in the bytes the records begin that are not parsed yet.
+    pub(super) from: usize,
     pub(super) cuts: Cuts,
     /// Records that were too large to be taken in.
     pub(super) faults: Vec<Fault>,

@@ -218,7 +218,7 @@ impl Cutter for Walker {
         }
         // A record may be empty (`[,]`): the parser says what is wrong with it.
         let is_end = places.is_empty();
-        Ok((!is_end).then(|| Chunk { bytes, cuts: Cuts::Records(places), faults: Vec::new() }))
+        Ok((!is_end).then(|| Chunk { bytes, from: 0, cuts: Cuts::Records(places), faults: Vec::new() }))
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::Read;
 use hambar_core::limits::{REJECT_RAW_BYTES_MAX, ROW_BYTES_MAX};
 
 use super::cut::{CHUNK_BYTES, Chunk, Cuts, Cutter};
+use super::table::too_large;
 use crate::error::DecodeError;
 use crate::record::Fault;
 
@@ -39,8 +40,7 @@ impl Lines {
     /// Drops the rest of a line that is too large; `bytes` is its beginning.
     fn skip_line(&mut self, bytes: &mut Vec<u8>) -> Result<Fault, DecodeError> {
         let raw = String::from_utf8_lossy(&bytes[..REJECT_RAW_BYTES_MAX]).into_owned();
-        let reason = format!("the record has more than {ROW_BYTES_MAX} bytes");
-        let fault = Fault { record: self.line, column: None, reason, raw };
+        let fault = Fault { record: self.line, column: None, reason: too_large(), raw };
         self.line += 1;
         while !self.ended {
             bytes.clear();
@@ -72,7 +72,7 @@ impl Cutter for Lines {
             }
             if bytes.len() > ROW_BYTES_MAX {
                 let fault = self.skip_line(&mut bytes)?;
-                return Ok(Some(Chunk { bytes, cuts: Cuts::Lines { first: self.line }, faults: vec![fault] }));
+                return Ok(Some(Chunk { bytes, from: 0, cuts: Cuts::Lines { first: self.line }, faults: vec![fault] }));
             }
         }
         if is_start && bytes.starts_with(BOM) {
@@ -80,6 +80,6 @@ impl Cutter for Lines {
         }
         let first = self.line;
         self.line += memchr::memchr_iter(b'\n', &bytes).count() as u64;
-        Ok(Some(Chunk { bytes, cuts: Cuts::Lines { first }, faults: Vec::new() }))
+        Ok(Some(Chunk { bytes, from: 0, cuts: Cuts::Lines { first }, faults: Vec::new() }))
     }
 }

@@ -10,12 +10,12 @@ mod cut;
 mod document;
 mod lines;
 mod nested;
-mod number;
 mod parallel;
 mod plan;
 mod scan;
 mod table;
 
+use std::io::Read;
 use std::sync::Arc;
 
 use crate::error::DecodeError;
@@ -35,12 +35,8 @@ pub fn open_document(
     job: &DecodeJob,
     member: Option<Arc<str>>,
 ) -> Result<Box<dyn RecordSource>, DecodeError> {
-    let plan = checked_plan(job)?;
-    let file = file_name(member.as_ref());
-    let stream = input.into_read().map_err(|source| DecodeError::Read { file: file.clone(), source })?;
     let path = document::record_path(job.format.record_path.as_deref().unwrap_or_default())?;
-    let cutter = Box::new(document::Walker::new(stream, path, file));
-    Ok(Box::new(parallel::Records::start(cutter, plan, job.limits.threads, member)?))
+    open(input, job, member, |stream, file| Box::new(document::Walker::new(stream, path, file)))
 }
 
 /// Reads JSON objects, one a line. A line that is no JSON is a fault, and reading goes on.
@@ -52,11 +48,19 @@ pub fn open_lines(
     job: &DecodeJob,
     member: Option<Arc<str>>,
 ) -> Result<Box<dyn RecordSource>, DecodeError> {
+    open(input, job, member, |stream, file| Box::new(lines::Lines::new(stream, file)))
+}
+
+fn open(
+    input: Input,
+    job: &DecodeJob,
+    member: Option<Arc<str>>,
+    cutter: impl FnOnce(Box<dyn Read + Send>, String) -> Box<dyn cut::Cutter>,
+) -> Result<Box<dyn RecordSource>, DecodeError> {
     let plan = checked_plan(job)?;
     let file = file_name(member.as_ref());
     let stream = input.into_read().map_err(|source| DecodeError::Read { file: file.clone(), source })?;
-    let cutter = Box::new(lines::Lines::new(stream, file));
-    Ok(Box::new(parallel::Records::start(cutter, plan, job.limits.threads, member)?))
+    Ok(Box::new(parallel::Records::start(cutter(stream, file), plan, job.limits.threads, member)?))
 }
 
 fn file_name(member: Option<&Arc<str>>) -> String {

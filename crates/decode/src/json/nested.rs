@@ -1,5 +1,6 @@
 //! Builds Arrow lists and structs from JSON text, to a declared type. Every push adds exactly one value: what does not fit
-//! becomes NULL and a reason, and the caller drops the whole record.
+//! becomes NULL and a reason, and the caller drops the whole record. Numbers and times are read as everywhere else: exact
+//! or not at all.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,13 +15,16 @@ use hambar_core::ColumnType;
 use serde::de::{Deserializer as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::number;
 use super::scan::{Key, text};
+use crate::conform::number::NumberStyle;
+use crate::conform::temporal;
 
 /// A builder of one type.
 pub(super) struct Nested {
     kind: ColumnType,
     values: Values,
+    style: NumberStyle,
+    scratch: String,
 }
 
 enum Values {
@@ -64,7 +68,7 @@ impl Nested {
                 fields: fields.iter().map(|(name, kind)| (name.clone(), Self::new(kind))).collect(),
             },
         };
-        Self { kind: kind.clone(), values }
+        Self { kind: kind.clone(), values, style: NumberStyle::default(), scratch: String::new() }
     }
 
     /// Adds one value: `raw` is checked JSON text, `None` a missing member.
@@ -78,6 +82,11 @@ impl Nested {
     }
 
     fn push_scalar(&mut self, raw: Option<&str>) -> Result<(), String> {
+        let is_container = raw.is_some_and(|raw| raw.starts_with(['{', '[']));
+        if is_container && !matches!(self.values, Values::String(_)) {
+            self.fits(None);
+            return Err(expected(&self.kind, raw));
+        }
         let text = match raw.map(text).transpose() {
             Ok(text) => text.flatten(),
             Err(reason) => {
@@ -85,16 +94,7 @@ impl Nested {
                 return Err(reason);
             }
         };
-        let nested = raw.is_some_and(|raw| raw.starts_with(['{', '[']));
-        let is_fit = match text.as_deref() {
-            Some(text) if nested && !matches!(self.values, Values::String(_)) => {
-                self.fits(None);
-                let _ = text;
-                false
-            }
-            text => self.fits(text),
-        };
-        if is_fit { Ok(()) } else { Err(expected(&self.kind, raw)) }
+        if self.fits(text.as_deref()) { Ok(()) } else { Err(expected(&self.kind, raw)) }
     }
 
     /// Adds a scalar; false if it does not fit and NULL was added.
@@ -106,17 +106,18 @@ impl Nested {
                 parsed.is_some() || text.is_none()
             }};
         }
+        let (style, scratch) = (&self.style, &mut self.scratch);
         match &mut self.values {
             Values::String(builder) => add!(builder, Some),
             Values::Bool(builder) => add!(builder, |text: &str| text.parse::<bool>().ok()),
-            Values::Int32(builder) => add!(builder, |text: &str| number::integer(text)?.try_into().ok()),
-            Values::Int64(builder) => add!(builder, number::integer),
-            Values::Float64(builder) => add!(builder, number::float),
+            Values::Int32(builder) => add!(builder, |text: &str| style.int64(text, scratch)?.try_into().ok()),
+            Values::Int64(builder) => add!(builder, |text: &str| style.int64(text, scratch)),
+            Values::Float64(builder) => add!(builder, |text: &str| style.float64(text, scratch)),
             Values::Decimal(builder, precision, scale) => {
-                add!(builder, |text: &str| number::decimal(text, *precision, *scale))
+                add!(builder, |text: &str| style.decimal128(text, *precision, *scale, scratch))
             }
-            Values::Date(builder) => add!(builder, number::date),
-            Values::Timestamp(builder) => add!(builder, number::instant),
+            Values::Date(builder) => add!(builder, |text: &str| temporal::date(text, None).map(temporal::days)),
+            Values::Timestamp(builder) => add!(builder, |text: &str| temporal::instant(text, None)),
             Values::Binary(builder) => add!(builder, |text: &'_ str| Some(text.as_bytes())),
             Values::List { .. } | Values::Struct { .. } => false,
         }

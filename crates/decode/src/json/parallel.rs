@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use arrow::array::{ArrayRef, new_null_array};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use hambar_core::limits::COLUMNS_MAX;
+use hambar_core::limits::{BATCH_CELLS, COLUMNS_MAX};
 
 use super::cut::{Chunk, Cutter};
 use super::plan::Plan;
@@ -22,12 +22,17 @@ const CHUNKS_AHEAD_PER_THREAD: u64 = 2;
 /// The record source of both JSON formats.
 pub(super) struct Records {
     work: Work,
+    plan: Arc<Plan>,
+    file: String,
     merge: Merge,
+    /// What is left of a chunk that did not fit a batch, or of one that has too many columns by now.
+    rest: Option<Chunk>,
+    slices: Option<Slices>,
     ended: bool,
 }
 
 enum Work {
-    Here { cutter: Box<dyn Cutter>, plan: Plan, file: String },
+    Here(Box<dyn Cutter>),
     Threads { shared: Arc<Shared>, threads: Vec<JoinHandle<()>> },
 }
 
@@ -35,7 +40,7 @@ struct Shared {
     cutter: Mutex<Cutting>,
     state: Mutex<State>,
     changed: Condvar,
-    plan: Plan,
+    plan: Arc<Plan>,
     file: String,
     ahead: u64,
 }
@@ -68,19 +73,22 @@ impl Records {
     ) -> Result<Self, DecodeError> {
         let file = super::file_name(member.as_ref());
         let merge = Merge::new(&plan, member);
+        let plan = Arc::new(plan);
+        let started =
+            |work, plan| Self { work, plan, file: file.clone(), merge, rest: None, slices: None, ended: false };
         if threads <= 1 {
-            return Ok(Self { work: Work::Here { cutter, plan, file }, merge, ended: false });
+            return Ok(started(Work::Here(cutter), plan));
         }
         let state = State { ready: BTreeMap::new(), next: 0, chunks: None, alive: threads, stopped: false };
         let shared = Arc::new(Shared {
             cutter: Mutex::new(Cutting { cutter, next: 0, ended: false }),
             state: Mutex::new(state),
             changed: Condvar::new(),
-            plan,
+            plan: Arc::clone(&plan),
             file: file.clone(),
             ahead: CHUNKS_AHEAD_PER_THREAD * threads as u64,
         });
-        let mut handles = Vec::with_capacity(threads);
+        let (mut handles, mut failed) = (Vec::with_capacity(threads), None);
         for index in 0..threads {
             let worker = Arc::clone(&shared);
             let spawned = std::thread::Builder::new().name(format!("decode-json-{index}")).spawn(move || worker.work());
@@ -88,37 +96,70 @@ impl Records {
                 Ok(handle) => handles.push(handle),
                 Err(source) => {
                     shared.state().alive -= threads - index;
-                    drop(Self { work: Work::Threads { shared, threads: handles }, merge, ended: true });
-                    return Err(DecodeError::Read { file, source });
+                    failed = Some(source);
+                    break;
                 }
             }
         }
-        Ok(Self { work: Work::Threads { shared, threads: handles }, merge, ended: false })
+        let records = started(Work::Threads { shared, threads: handles }, plan);
+        match failed {
+            None => Ok(records),
+            Some(source) => Err(DecodeError::Read { file, source }),
+        }
     }
 
     fn next_parsed(&mut self) -> Result<Option<Parsed>, DecodeError> {
-        match &mut self.work {
-            Work::Here { cutter, plan, file } => match cutter.next_chunk()? {
-                None => Ok(None),
-                Some(chunk) => table::parse(plan, chunk, file).map(Some),
-            },
-            Work::Threads { shared, .. } => shared.take(),
+        let chunk = match (self.rest.take(), &mut self.work) {
+            (Some(rest), _) => Some(rest),
+            (None, Work::Here(cutter)) => cutter.next_chunk()?,
+            (None, Work::Threads { shared, .. }) => return shared.take(),
+        };
+        chunk.map(|chunk| table::parse(&self.plan, chunk, &self.file)).transpose()
+    }
+
+    fn next_slice(&mut self) -> Result<Option<SourceBatch>, DecodeError> {
+        loop {
+            if let Some(batch) = self.slices.as_mut().and_then(|slices| slices.next(&self.merge)).transpose()? {
+                return Ok(Some(batch));
+            }
+            let Some(mut parsed) = self.next_parsed()? else {
+                return Ok(None);
+            };
+            self.rest = parsed.rest.take();
+            self.merge.grow(&parsed)?;
+            self.slices = Some(Slices { parsed, taken: 0 });
         }
     }
 }
 
 impl RecordSource for Records {
     fn next_batch(&mut self) -> Result<Option<SourceBatch>, DecodeError> {
-        while !self.ended {
-            let parsed = self.next_parsed();
-            self.ended = !matches!(parsed, Ok(Some(_)));
-            if let Some(parsed) = parsed?
-                && !(parsed.rows == 0 && parsed.faults.is_empty())
-            {
-                return self.merge.batch(parsed).map(Some).inspect_err(|_| self.ended = true);
-            }
+        if self.ended {
+            return Ok(None);
         }
-        Ok(None)
+        let batch = self.next_slice();
+        self.ended = !matches!(batch, Ok(Some(_)));
+        batch
+    }
+}
+
+/// Parsed records that leave in batches: with every column that was ever met, they could take far more memory than with
+/// their own.
+struct Slices {
+    parsed: Parsed,
+    taken: usize,
+}
+
+impl Slices {
+    fn next(&mut self, merge: &Merge) -> Option<Result<SourceBatch, DecodeError>> {
+        let left = self.parsed.rows - self.taken;
+        if left == 0 && self.parsed.faults.is_empty() {
+            return None;
+        }
+        let rows = left.min((BATCH_CELLS / merge.schema.fields().len().max(1)).max(1));
+        let batch = merge.batch(&mut self.parsed, self.taken, rows);
+        self.taken += rows;
+        Some(batch)
     }
 }
 
@@ -220,30 +261,31 @@ impl Merge {
         Self { schema: Arc::new(Schema::new(fields)), index, member }
     }
 
-    fn batch(&mut self, parsed: Parsed) -> Result<SourceBatch, DecodeError> {
-        self.grow(&parsed)?;
+    /// Makes the batch of `rows` rows from `from` on; the faults come with the first.
+    fn batch(&self, parsed: &mut Parsed, from: usize, rows: usize) -> Result<SourceBatch, DecodeError> {
         let mut columns: Vec<Option<ArrayRef>> = vec![None; self.schema.fields().len()];
-        for (field, column) in parsed.columns {
+        for (field, column) in &parsed.columns {
             if let Some(index) = self.index.get(field.name()) {
-                columns[*index] = Some(column);
+                columns[*index] = Some(column.slice(from, rows));
             }
         }
         let columns: Vec<ArrayRef> = columns
             .into_iter()
             .zip(self.schema.fields())
-            .map(|(column, field)| column.unwrap_or_else(|| new_null_array(field.data_type(), parsed.rows)))
+            .map(|(column, field)| column.unwrap_or_else(|| new_null_array(field.data_type(), rows)))
             .collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(parsed.rows));
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
             .map_err(|error| self.internal(&error))?;
-        let first = parsed.first_record;
-        let is_dense = parsed.records.iter().zip(first..).all(|(record, expected)| *record == expected);
+        let records = &parsed.records[from..from + rows];
+        let first = records.first().copied().unwrap_or(parsed.first_record);
+        let is_dense = records.iter().zip(first..).all(|(record, expected)| *record == expected);
         Ok(SourceBatch {
             batch,
-            records: (!is_dense).then_some(parsed.records),
+            records: (!is_dense).then(|| records.to_vec()),
             first_record: first,
             member: self.member.clone(),
-            faults: parsed.faults,
+            faults: std::mem::take(&mut parsed.faults),
         })
     }
 

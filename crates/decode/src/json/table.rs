@@ -1,5 +1,6 @@
 //! Parses the records of one chunk into columns. A record that does not fit becomes a fault; its half-filled row is
-//! dropped at the end, so that all columns keep the same length meanwhile.
+//! dropped at the end, so that all columns keep the same length meanwhile. A chunk whose cells would take far more memory
+//! than its bytes (few members out of many) is parsed in several parts.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, StringBuilder};
 use arrow::compute::filter;
 use arrow::datatypes::Field;
-use hambar_core::limits::{CELL_BYTES_MAX, COLUMNS_MAX, REJECT_RAW_BYTES_MAX};
+use hambar_core::limits::{BATCH_CELLS, BATCH_ROWS, CELL_BYTES_MAX, COLUMNS_MAX, REJECT_RAW_BYTES_MAX, ROW_BYTES_MAX};
 use serde::de::{Deserializer as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -22,7 +23,7 @@ use crate::record::Fault;
 /// The column of records that are neither objects nor arrays.
 const SCALAR_COLUMN: &str = "value";
 
-/// The rows of one chunk.
+/// The rows of one chunk, or of its beginning.
 pub(super) struct Parsed {
     pub(super) columns: Vec<(Arc<Field>, ArrayRef)>,
     pub(super) rows: usize,
@@ -30,24 +31,38 @@ pub(super) struct Parsed {
     pub(super) records: Vec<u64>,
     pub(super) first_record: u64,
     pub(super) faults: Vec<Fault>,
+    /// What was not parsed yet.
+    pub(super) rest: Option<Chunk>,
 }
 
-/// Parses a chunk.
-pub(super) fn parse(plan: &Plan, chunk: Chunk, file: &str) -> Result<Parsed, DecodeError> {
+/// Parses a chunk, or as much of it as fits a batch.
+pub(super) fn parse(plan: &Plan, mut chunk: Chunk, file: &str) -> Result<Parsed, DecodeError> {
     let mut table = Table::new(plan, file);
-    table.faults = chunk.faults;
-    match &chunk.cuts {
-        Cuts::Lines { first } => table.lines(&chunk.bytes, *first)?,
-        Cuts::Records(places) => table.records(&chunk.bytes, places)?,
-    }
-    table.finish()
+    table.faults = std::mem::take(&mut chunk.faults);
+    let is_done = match &mut chunk.cuts {
+        Cuts::Lines { first } => {
+            let (lines, parsed_to) = table.lines(&chunk.bytes[chunk.from..], *first)?;
+            *first += lines;
+            chunk.from += parsed_to;
+            chunk.from == chunk.bytes.len()
+        }
+        Cuts::Records(places) => {
+            let parsed = table.records(&chunk.bytes, chunk.from, places)?;
+            chunk.from = parsed.checked_sub(1).and_then(|last| places.get(last)).map_or(chunk.from, |place| place.end);
+            places.drain(..parsed);
+            places.is_empty()
+        }
+    };
+    let mut parsed = table.finish()?;
+    parsed.rest = (!is_done).then_some(chunk);
+    Ok(parsed)
 }
 
 /// The error for a file with too many different members.
 pub(super) fn too_many_columns(file: &str, record: u64) -> DecodeError {
     DecodeError::Limit {
         file: file.to_owned(),
-        limit: "columns",
+        limit: "columns_max",
         value: COLUMNS_MAX as u64,
         unit: "columns",
         place: format!("record {record}"),
@@ -179,14 +194,23 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn lines(&mut self, bytes: &[u8], first: u64) -> Result<(), DecodeError> {
+    /// Parses lines until the table is full; returns how many, and the bytes that they took.
+    fn lines(&mut self, bytes: &[u8], first: u64) -> Result<(u64, usize), DecodeError> {
         let is_text = simdutf8::basic::from_utf8(bytes).is_ok();
-        let mut start = 0;
+        let (mut start, mut lines) = (0, 0);
         let ends = memchr::memchr_iter(b'\n', bytes).chain((!bytes.ends_with(b"\n")).then_some(bytes.len()));
-        for (number, end) in (first..).zip(ends) {
-            let line = bytes[start..end].trim_ascii();
+        for end in ends {
+            if self.is_full() {
+                break;
+            }
+            let (number, line) = (first + lines, bytes[start..end].trim_ascii());
             start = (end + 1).min(bytes.len());
+            lines += 1;
             if line.is_empty() {
+                continue;
+            }
+            if line.len() > ROW_BYTES_MAX {
+                self.push_fault(number, None, too_large(), line);
                 continue;
             }
             // One broken line does not spoil the chunk: lines are only looked at one by one where it is not all text.
@@ -204,12 +228,15 @@ impl<'a> Table<'a> {
             }
             self.check_columns(number)?;
         }
-        Ok(())
+        Ok((lines, start))
     }
 
-    fn records(&mut self, bytes: &[u8], places: &[Place]) -> Result<(), DecodeError> {
-        let mut start = 0;
-        for place in places {
+    /// Parses records until the table is full; returns how many. The first one starts at `start`.
+    fn records(&mut self, bytes: &[u8], mut start: usize, places: &[Place]) -> Result<usize, DecodeError> {
+        for (index, place) in places.iter().enumerate() {
+            if self.is_full() {
+                return Ok(index);
+            }
             let raw = &bytes[start..place.end];
             start = place.end;
             let broken = |line: u64, column: u64, what: String| DecodeError::Format {
@@ -232,7 +259,12 @@ impl<'a> Table<'a> {
             }
             self.check_columns(place.number)?;
         }
-        Ok(())
+        Ok(places.len())
+    }
+
+    /// True when the cells, filled up with NULLs, or the faults take enough memory.
+    fn is_full(&self) -> bool {
+        self.rows * self.columns.len() >= BATCH_CELLS || self.faults.len() >= BATCH_ROWS
     }
 
     fn check_columns(&self, record: u64) -> Result<(), DecodeError> {
@@ -377,7 +409,7 @@ impl<'a> Table<'a> {
             records.retain(|_| alive.next().unwrap_or(false));
         }
         let first_record = records.first().copied().unwrap_or(first_record);
-        Ok(Parsed { columns, rows: records.len(), records, first_record, faults: self.faults })
+        Ok(Parsed { columns, rows: records.len(), records, first_record, faults: self.faults, rest: None })
     }
 }
 
@@ -443,6 +475,11 @@ impl<'de> Visitor<'de> for Array<'_, '_> {
 fn message(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.rfind(" at line ").map_or(text.clone(), |end| text[..end].to_owned())
+}
+
+/// The reason for a record beyond the limit.
+pub(super) fn too_large() -> String {
+    format!("the record has more than {ROW_BYTES_MAX} bytes")
 }
 
 fn invalid_utf8(bytes: &[u8]) -> String {

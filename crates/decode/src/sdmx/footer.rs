@@ -4,6 +4,9 @@ use crate::error::DecodeError;
 
 /// Messages in one footer.
 const FOOTER_MESSAGES_MAX: usize = 100;
+/// Texts (languages) of a message, and bytes of each, that are kept for the error.
+const TEXTS_KEPT: usize = 20;
+const TEXT_BYTES_KEPT: usize = 4 * 1024;
 
 #[derive(Debug, Default)]
 struct Note {
@@ -25,8 +28,8 @@ impl Footer {
             return Err(format!("more than {FOOTER_MESSAGES_MAX} messages in the footer"));
         }
         self.notes.push(Note {
-            code: code.unwrap_or_default(),
-            severity: severity.unwrap_or_default(),
+            code: beginning(&code.unwrap_or_default()),
+            severity: beginning(&severity.unwrap_or_default()),
             texts: Vec::new(),
         });
         Ok(())
@@ -34,8 +37,8 @@ impl Footer {
 
     /// Adds a text to the last note.
     pub(super) fn text(&mut self, text: &str) {
-        if let Some(note) = self.notes.last_mut() {
-            note.texts.push(text.trim().to_owned());
+        if let Some(note) = self.notes.last_mut().filter(|note| note.texts.len() < TEXTS_KEPT) {
+            note.texts.push(beginning(text.trim()));
         }
     }
 
@@ -47,6 +50,10 @@ impl Footer {
             None => Ok(()),
         }
     }
+}
+
+fn beginning(text: &str) -> String {
+    text[..text.floor_char_boundary(TEXT_BYTES_KEPT)].to_owned()
 }
 
 impl Note {

@@ -4,6 +4,10 @@ use std::collections::HashMap;
 
 /// Bytes of all group attributes of one data set that are kept at a time.
 const GROUP_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes that a cell takes besides its text.
+const CELL_BYTES: usize = 48;
+/// Kinds of groups of one data set; every row is looked up in each.
+const GROUP_KINDS_MAX: usize = 1_000;
 /// Stands between key parts, and cannot be in XML or JSON text.
 const KEY_SEPARATOR: char = '\u{0}';
 
@@ -40,16 +44,26 @@ impl Groups {
 
     /// Adds a group with its key cells and attribute cells.
     pub(super) fn add(&mut self, name: &str, keys: Option<&[usize]>, cells: Cells) -> Result<(), String> {
-        self.bytes += cells.iter().map(|(_, text)| text.len() + 48).sum::<usize>();
+        if cells.is_empty() {
+            return Ok(());
+        }
+        self.bytes += cells.iter().map(|(_, text)| text.len() + CELL_BYTES).sum::<usize>();
         if self.bytes > GROUP_BYTES_MAX {
             return Err(format!("group attributes of more than {GROUP_BYTES_MAX} bytes in one data set"));
         }
         let found = self.kinds.iter().position(|kind| kind.name == name && matches_keys(kind, keys));
-        let index = found.unwrap_or_else(|| {
-            let keys = keys.map(<[usize]>::to_vec);
-            self.kinds.push(Kind { name: name.to_owned(), keys, ..Kind::default() });
-            self.kinds.len() - 1
-        });
+        let index = match found {
+            Some(index) => index,
+            None if self.kinds.len() == GROUP_KINDS_MAX => {
+                return Err(format!("more than {GROUP_KINDS_MAX} kinds of groups in one data set"));
+            }
+            None => {
+                let keys = keys.map(<[usize]>::to_vec);
+                self.bytes += name.len();
+                self.kinds.push(Kind { name: name.to_owned(), keys, ..Kind::default() });
+                self.kinds.len() - 1
+            }
+        };
         let kind = &mut self.kinds[index];
         match &kind.keys {
             Some(keys) => {

@@ -6,13 +6,14 @@
 //! set deletes. A structure message gives the rows of [`super::structure`].
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use serde::de::DeserializeSeed;
 
 use super::json_message::Message;
 use super::json_rows::{Axes, MessageSeed, Reading};
+use super::json_texts::{TEXT_BYTES_MAX, TextTooLong, Texts};
 use super::rows::Rows;
 use super::structure_json::StructureJson;
 use super::{file_name, read_whole};
@@ -37,14 +38,15 @@ enum Body {
 }
 
 impl Body {
-    fn reader(&mut self) -> io::Result<Box<dyn BufRead + '_>> {
-        let mut reader: Box<dyn BufRead + '_> = match self {
+    fn reader(&mut self) -> io::Result<impl BufRead + '_> {
+        let source: Box<dyn Read + '_> = match self {
             Self::File(file) => {
                 file.seek(SeekFrom::Start(0))?;
-                Box::new(BufReader::with_capacity(READ_BYTES, &*file))
+                Box::new(&*file)
             }
             Self::Memory(bytes) => Box::new(bytes.as_slice()),
         };
+        let mut reader = BufReader::with_capacity(READ_BYTES, Texts::new(source));
         if reader.fill_buf()?.starts_with(BYTE_ORDER_MARK) {
             reader.consume(BYTE_ORDER_MARK.len());
         }
@@ -118,13 +120,14 @@ pub(super) fn wrong(file: &str, what: String) -> DecodeError {
 }
 
 fn refused(file: &str, error: serde_json::Error) -> DecodeError {
-    if error.is_io() {
-        return DecodeError::Read { file: file.to_owned(), source: error.into() };
+    let (file, place) = (file.to_owned(), format!("line {}, column {}", error.line(), error.column()));
+    if !error.is_io() {
+        return DecodeError::Format { file, format: "SDMX-JSON", place, what: error.to_string() };
     }
-    DecodeError::Format {
-        file: file.to_owned(),
-        format: "SDMX-JSON",
-        place: format!("line {}, column {}", error.line(), error.column()),
-        what: error.to_string(),
+    let source = io::Error::from(error);
+    if source.get_ref().is_some_and(|source| source.is::<TextTooLong>()) {
+        let (limit, value) = ("sdmx_json_text_bytes_max", TEXT_BYTES_MAX as u64);
+        return DecodeError::Limit { file, limit, value, unit: "bytes", place };
     }
+    DecodeError::Read { file, source }
 }

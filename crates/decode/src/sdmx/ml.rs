@@ -75,6 +75,7 @@ struct Message {
     footer: Footer,
     text: String,
     component: String,
+    component_bytes: usize,
     values: Vec<String>,
     languages: Vec<(String, String)>,
     has_rows: bool,
@@ -109,6 +110,7 @@ impl MlSource {
             footer: Footer::default(),
             text: String::new(),
             component: String::new(),
+            component_bytes: 0,
             values: Vec::new(),
             languages: Vec::new(),
             has_rows: false,
@@ -384,6 +386,7 @@ impl Message {
 
     fn component(&mut self, tag: &Tag<'_>, level: Level) -> Result<Element, String> {
         self.component = attribute(tag, "id")?.ok_or("a `Comp` without `id`")?;
+        self.component_bytes = 0;
         self.values.clear();
         Ok(Element::Component(level))
     }
@@ -449,11 +452,20 @@ impl Message {
             Element::ComponentText => {
                 if let Some(last) = self.languages.last_mut() {
                     last.1.push_str(self.text.trim());
+                    self.component_bytes += last.0.len() + last.1.len() + 1;
+                }
+                if self.component_bytes > TEXT_BYTES_MAX {
+                    return Err(format!("`{}` has texts of more than {TEXT_BYTES_MAX} bytes", self.component));
                 }
             }
             Element::ComponentValue => {
                 let is_plain = self.languages.is_empty();
                 let value = if is_plain { self.text.trim().to_owned() } else { join_languages(&self.languages) };
+                // Each value takes at least its separator in the cell.
+                self.component_bytes += if is_plain { value.len() + 1 } else { 1 };
+                if self.component_bytes > TEXT_BYTES_MAX {
+                    return Err(format!("`{}` has values of more than {TEXT_BYTES_MAX} bytes", self.component));
+                }
                 self.values.push(value);
             }
             Element::Component(level) if !self.values.is_empty() => {

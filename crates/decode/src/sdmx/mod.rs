@@ -18,6 +18,7 @@ mod groups;
 mod json;
 mod json_message;
 mod json_rows;
+mod json_texts;
 mod ml;
 mod ml_header;
 mod rows;

@@ -8,10 +8,13 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, StringBuilder};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use hambar_core::limits::{BATCH_BYTES, BATCH_ROWS, CELL_BYTES_MAX, COLUMNS_MAX};
+use hambar_core::limits::{BATCH_BYTES, BATCH_CELLS, BATCH_ROWS, CELL_BYTES_MAX, COLUMNS_MAX, ROW_BYTES_MAX};
 
 use super::groups::Groups;
 use crate::record::SourceBatch;
+
+/// Bytes of held cells whose memory is kept for the next data set, group or series.
+const HELD_BYTES_KEPT: usize = 256 * 1024;
 
 /// What a column is to its structure; decides the order of the columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,6 +65,11 @@ pub(super) struct Rows {
     last: usize,
     row: usize,
     bytes: usize,
+    /// The row being made has cells of its own.
+    is_open: bool,
+    /// Bytes of the observation's own cells, and of those held for data set, group and series.
+    own_bytes: usize,
+    held_bytes: [usize; 3],
     /// The stamps of the current data set, group and series; a held cell with another stamp is out of date.
     stamps: [u64; 3],
     groups: Groups,
@@ -77,6 +85,9 @@ impl Rows {
             last: 0,
             row: 0,
             bytes: 0,
+            is_open: false,
+            own_bytes: 0,
+            held_bytes: [0; 3],
             stamps: [1; 3],
             groups: Groups::default(),
             first_record: 1,
@@ -143,7 +154,12 @@ impl Rows {
                 if column.builder.offsets_slice().len() > row + 1 {
                     return Err(format!("`{}` is given twice for one observation", column.name));
                 }
+                self.own_bytes += value.len();
+                if self.own_bytes > ROW_BYTES_MAX {
+                    return Err(format!("an observation of more than row_bytes_max of {ROW_BYTES_MAX} bytes"));
+                }
                 column.builder.append_value(value);
+                self.is_open = true;
                 self.bytes += value.len();
                 return Ok(());
             }
@@ -153,6 +169,13 @@ impl Rows {
         if held.stamp == stamp {
             return Err(format!("`{}` is given twice for one {}", self.columns[index].name, LEVEL_NAMES[slot]));
         }
+        self.held_bytes[slot] += value.len();
+        if self.held_bytes[slot] > ROW_BYTES_MAX {
+            return Err(format!(
+                "a {} with cells of more than row_bytes_max of {ROW_BYTES_MAX} bytes",
+                LEVEL_NAMES[slot]
+            ));
+        }
         held.stamp = stamp;
         held.text.clear();
         held.text.push_str(value);
@@ -161,17 +184,20 @@ impl Rows {
 
     /// Forgets the cells of `level`: another data set, group or series begins, or one ends.
     pub(super) fn forget(&mut self, level: Level) {
-        match level {
+        let first = match level {
             Level::DataSet => {
-                self.stamps.iter_mut().for_each(|stamp| *stamp += 1);
                 self.groups = Groups::default();
+                0
             }
-            Level::Group => {
-                self.stamps[1] += 1;
-                self.stamps[2] += 1;
+            Level::Group => 1,
+            Level::Series => 2,
+            Level::Observation => return,
+        };
+        for slot in first..self.stamps.len() {
+            self.stamps[slot] += 1;
+            if std::mem::take(&mut self.held_bytes[slot]) > HELD_BYTES_KEPT {
+                self.columns.iter_mut().for_each(|column| column.held[slot].text = String::new());
             }
-            Level::Series => self.stamps[2] += 1,
-            Level::Observation => {}
         }
     }
 
@@ -212,6 +238,7 @@ impl Rows {
         } else {
             self.end_row_with_groups();
         }
+        (self.is_open, self.own_bytes) = (false, 0);
         self.row += 1;
     }
 
@@ -239,19 +266,23 @@ impl Rows {
                 continue;
             }
             let [of_data_set, of_group, _] = &column.held;
-            if of_group.stamp == group {
-                column.builder.append_value(&of_group.text);
+            let text = if of_group.stamp == group {
+                &of_group.text
             } else if of_data_set.stamp == data_set {
-                column.builder.append_value(&of_data_set.text);
+                &of_data_set.text
             } else {
                 column.builder.append_null();
-            }
+                continue;
+            };
+            column.builder.append_value(text);
+            self.bytes += text.len();
         }
     }
 
-    /// True when the batch should be delivered.
+    /// True when the batch should be delivered: never in the middle of a row.
     pub(super) fn is_full(&self) -> bool {
-        self.row >= BATCH_ROWS || self.bytes >= BATCH_BYTES
+        let is_large = self.bytes >= BATCH_BYTES || self.row * self.columns.len() >= BATCH_CELLS;
+        !self.is_open && (is_large || self.row >= BATCH_ROWS)
     }
 
     /// Takes the finished rows, `None` if there are none.
@@ -268,13 +299,7 @@ impl Rows {
         let options = RecordBatchOptions::new().with_row_count(Some(self.row));
         let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
             .expect("every column was filled to the same row in end_row");
-        let taken = SourceBatch {
-            batch,
-            records: None,
-            first_record: self.first_record,
-            member: self.member.clone(),
-            faults: Vec::new(),
-        };
+        let taken = SourceBatch::consecutive(batch, self.first_record, self.member.clone());
         self.first_record += self.row as u64;
         self.row = 0;
         self.bytes = 0;

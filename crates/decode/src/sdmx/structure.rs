@@ -111,13 +111,7 @@ impl StructureRows {
         let arrays = self.columns.iter_mut().map(|column| Arc::new(column.finish()) as ArrayRef).collect();
         let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
             .expect("every row appends one cell to every column");
-        let taken = SourceBatch {
-            batch,
-            records: None,
-            first_record: self.first_record,
-            member: self.member.clone(),
-            faults: Vec::new(),
-        };
+        let taken = SourceBatch::consecutive(batch, self.first_record, self.member.clone());
         self.first_record += self.rows as u64;
         self.rows = 0;
         self.bytes = 0;

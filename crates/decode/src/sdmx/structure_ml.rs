@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use hambar_core::limits::{CELL_BYTES_MAX, ROW_BYTES_MAX};
+
 use super::footer::Footer;
 use super::structure::{Artefact, Item, StructureRows, item_of_urn, short_reference};
 use super::xml::{Tag, Token, Xml, attribute};
@@ -10,7 +12,7 @@ use crate::error::DecodeError;
 use crate::record::{RecordSource, SourceBatch};
 
 /// Bytes of text gathered for one element.
-const TEXT_BYTES_MAX: usize = hambar_core::limits::CELL_BYTES_MAX;
+const TEXT_BYTES_MAX: usize = CELL_BYTES_MAX;
 /// Names (languages) of one item.
 const NAMES_MAX: usize = 1_000;
 
@@ -319,6 +321,12 @@ impl State {
         let list = if is_description { &mut open.descriptions } else { &mut open.item.names };
         if list.len() >= NAMES_MAX {
             return Err(format!("more than {NAMES_MAX} names of one item"));
+        }
+        // The code stands in the row of every name.
+        let code_bytes = open.item.code.len();
+        let bytes = list.iter().map(|(_, name)| name.len() + code_bytes).sum::<usize>() + text.len() + code_bytes;
+        if bytes > ROW_BYTES_MAX {
+            return Err(format!("one item with names of more than {ROW_BYTES_MAX} bytes"));
         }
         list.push((language, text.to_owned()));
         Ok(())

@@ -18,6 +18,8 @@ use crate::error::DecodeError;
 pub(super) const XML_EVENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Elements inside each other. SDMX needs about ten; category schemes may nest deeper.
 pub(super) const XML_DEPTH_MAX: usize = 256;
+/// Bytes of an element's name.
+const XML_NAME_BYTES_MAX: usize = 1024;
 /// Attributes of one element; as many as a table may have columns.
 pub(super) const XML_ATTRIBUTES_MAX: usize = hambar_core::limits::COLUMNS_MAX;
 /// Bytes that are looked at to find the declared encoding.
@@ -308,6 +310,9 @@ impl Xml {
         }
         if empty {
             return Ok(());
+        }
+        if name_end - start > XML_NAME_BYTES_MAX {
+            return Err(self.limit("XML name limit", XML_NAME_BYTES_MAX as u64, "bytes"));
         }
         if self.starts.len() >= XML_DEPTH_MAX {
             return Err(self.limit("XML depth limit", XML_DEPTH_MAX as u64, "elements"));

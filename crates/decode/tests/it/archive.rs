@@ -18,25 +18,25 @@ fn members(pattern: &str) -> Value {
     json!({"kind": "ndjson", "members": pattern})
 }
 
-fn gzip(body: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(body: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(body).unwrap();
     encoder.finish().unwrap()
 }
 
-fn bzip2(body: &[u8]) -> Vec<u8> {
+pub(crate) fn bzip2(body: &[u8]) -> Vec<u8> {
     let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::default());
     encoder.write_all(body).unwrap();
     encoder.finish().unwrap()
 }
 
-fn xz(body: &[u8]) -> Vec<u8> {
+pub(crate) fn xz(body: &[u8]) -> Vec<u8> {
     let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 6);
     encoder.write_all(body).unwrap();
     encoder.finish().unwrap()
 }
 
-fn zstd(body: &[u8]) -> Vec<u8> {
+pub(crate) fn zstd(body: &[u8]) -> Vec<u8> {
     let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
     encoder.include_checksum(true).unwrap();
     encoder.write_all(body).unwrap();
@@ -52,11 +52,11 @@ fn zip_of(files: &[(&str, &[u8])], method: zip::CompressionMethod) -> Vec<u8> {
     writer.finish().unwrap().into_inner()
 }
 
-fn zipped(files: &[(&str, &[u8])]) -> Vec<u8> {
+pub(crate) fn zipped(files: &[(&str, &[u8])]) -> Vec<u8> {
     zip_of(files, zip::CompressionMethod::Deflated)
 }
 
-fn tar_of(files: &[(&str, &[u8])]) -> Vec<u8> {
+pub(crate) fn tar_of(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (name, body) in files {
         let mut header = tar::Header::new_gnu();
@@ -161,6 +161,12 @@ fn zips_that_lie_are_refused() {
         let error = read(&body, lines()).unwrap_err();
         assert!(error.contains("zip"), "{what}: {error}");
     }
+    // One member twice: the second entry of the directory points to the first member.
+    let mut body = zipped(&[("a.json", LINES), ("b.json", LINES)]);
+    let second = body.windows(4).rposition(|window| window == b"PK\x01\x02").unwrap();
+    body[second + 42..second + 47].copy_from_slice(&[0, 0, 0, 0, b'a']);
+    let error = read(&body, members("*")).unwrap_err();
+    assert!(error.contains("duplicate file names"), "{error}");
     for name in ["../x.json", "/etc/x.json", "C:\\x.json", "a/../../x", "..\\x", &"n".repeat(600)] {
         let body = zip_of(&[(name, LINES)], zip::CompressionMethod::Stored);
         let error = read(&body, members("**")).unwrap_err();
@@ -213,6 +219,10 @@ fn tars_are_streams_of_regular_files() {
     for cut in [512 + 4, plain.len() - 1024, 600] {
         assert!(read(&plain[..cut], members("**")).is_err(), "cut at {cut}");
     }
+    // Zeros that belong to the last member whole on this side of the cut are no end mark.
+    let zeros = tar_of(&[("a.json", &[0; 2048]), ("b.json", LINES)]);
+    let error = read(&zeros[..512 + 2048], members("*")).unwrap_err();
+    assert!(error.contains("without its end mark"), "{error}");
     let packed = gzip(&plain);
     let error = read(&packed[..packed.len() - 6], members("b.*")).unwrap_err();
     assert!(error.contains("gzip"), "{error}");

@@ -103,7 +103,19 @@ fn settings_do_what_they_say() {
     check("a,b\n'x,''y',z\n", csv(json!({"quote": "'"})), &["a", "b"], &["x,'y|z"]);
     check("a,b\n\"x\",z\n", csv(json!({"quote": ""})), &["a", "b"], &["\"x\"|z"]);
     check("a,b\n\"x\\\"y\",z\n", csv(json!({"escape": "\\"})), &["a", "b"], &["x\"y|z"]);
+    check("a,b\n\"C:\\new\\\\x\",z\n", csv(json!({"escape": "\\"})), &["a", "b"], &["C:\\new\\x|z"]);
     check("a,b\n5\" pipe,z\n", csv(json!({})), &["a", "b"], &["5\" pipe|z"]);
+    check("a,b\n24\",30\"\n", csv(json!({})), &["a", "b"], &["24\"|30\""]);
+    check("a,b\n2\" x 4\",30\"\n", csv(json!({})), &["a", "b"], &["2\" x 4\"|30\""]);
+    check(
+        "a,b\n9\"Bike, 24\"\n1,2\n",
+        csv(json!({})),
+        &["a", "b"],
+        &[
+            "1|2",
+            "1: cell 1 (`a`): the quote inside it and the one at the end of a later cell enclose a delimiter; one may be missing in front of the first",
+        ],
+    );
     check(
         "a,b\n\"x\"y,z\n1,2\n",
         csv(json!({})),

@@ -13,21 +13,21 @@ fn batch(rows: i64) -> RecordBatch {
     RecordBatch::try_from_iter([("id", Arc::new(ids) as _), ("name", Arc::new(names) as _)]).unwrap()
 }
 
-fn parquet_of(rows: i64) -> Vec<u8> {
+pub(crate) fn parquet_of(rows: i64) -> Vec<u8> {
     let batch = batch(rows);
     let mut writer = parquet::arrow::ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
     writer.write(&batch).unwrap();
     writer.into_inner().unwrap()
 }
 
-fn arrow_stream_of(rows: i64) -> Vec<u8> {
+pub(crate) fn arrow_stream_of(rows: i64) -> Vec<u8> {
     let batch = batch(rows);
     let mut writer = arrow::ipc::writer::StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
     writer.write(&batch).unwrap();
     writer.into_inner().unwrap()
 }
 
-fn arrow_file_of(rows: i64) -> Vec<u8> {
+pub(crate) fn arrow_file_of(rows: i64) -> Vec<u8> {
     let batch = batch(rows);
     let mut writer = arrow::ipc::writer::FileWriter::try_new(Vec::new(), &batch.schema()).unwrap();
     writer.write(&batch).unwrap();

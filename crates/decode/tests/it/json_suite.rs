@@ -165,7 +165,7 @@ fn declared_columns_are_taken_by_pointer_and_type() {
 fn too_many_members_are_refused() {
     let body: String = (0..20_000).map(|index| format!("{{\"k{index}\": 1}}\n")).collect();
     let error = read(body.as_bytes(), json!({"kind": "ndjson"})).unwrap_err();
-    assert!(error.contains("columns of 4096"), "{error}");
+    assert!(error.contains("columns_max of 4096"), "{error}");
 }
 
 #[test]

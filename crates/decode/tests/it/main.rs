@@ -8,13 +8,18 @@
 )]
 
 mod archive;
+mod chunks;
 mod csv;
 mod excel;
 mod formats;
 mod json_suite;
+mod memory;
+mod mutations;
 mod pollock;
 mod reading;
 mod sdmx;
 mod sdmx_bad;
 mod sdmx_csv;
 mod sdmx_structure;
+mod seeds;
+mod targets;

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use arrow::array::Array;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use hambar_decode::spec::{DecodeJob, DecodeLimits, NullSpec};
-use hambar_decode::{DecodeError, Fault, Input, OpenReport, SourceBatch, for_each_member};
+use hambar_decode::spec::DecodeJob;
+use hambar_decode::{DecodeError, Fault, Input, OpenReport, RecordSource, SourceBatch, for_each_member};
 use serde_json::{Value, json};
 
 /// Everything that one job gave.
@@ -23,6 +23,15 @@ pub(crate) struct Read {
 impl Read {
     pub(crate) fn text(&self) -> String {
         self.rows.join("\n")
+    }
+
+    /// Reads a source to its end.
+    pub(crate) fn of(source: &mut dyn RecordSource) -> Result<Self, DecodeError> {
+        let mut read = Self::default();
+        while let Some(batch) = source.next_batch()? {
+            read.push(batch);
+        }
+        Ok(read)
     }
 
     fn push(&mut self, batch: SourceBatch) {
@@ -49,16 +58,7 @@ impl Read {
 
 /// A job with this `[format]` and these `[[columns]]`.
 pub(crate) fn job(format: &Value, columns: &Value) -> DecodeJob {
-    DecodeJob {
-        format: serde_json::from_value(format.clone()).unwrap(),
-        columns: serde_json::from_value(columns.clone()).unwrap(),
-        nulls: NullSpec::default(),
-        unpivot: None,
-        on_drift: hambar_core::OnDrift::Fail,
-        ignore: Vec::new(),
-        constants: std::collections::BTreeMap::new(),
-        limits: DecodeLimits::default(),
-    }
+    DecodeJob::new(serde_json::from_value(format.clone()).unwrap(), serde_json::from_value(columns.clone()).unwrap())
 }
 
 pub(crate) fn read_input(input: Input, job: &DecodeJob) -> Result<Read, DecodeError> {
@@ -139,4 +139,13 @@ pub(crate) fn read_shared(path: &str, format: Value) -> Option<Result<Read, Stri
     let file = File::open(shared(path)?).unwrap();
     let outcome = read_input(Input::File(file), &job(&format, &json!([])));
     Some(outcome.map_err(|error| hambar_core::Chain(&error).to_string()))
+}
+
+/// This test binary again, for one test, with so much private memory (`RLIMIT_DATA`, as a decode worker has it).
+pub(crate) fn limited(test: &str, memory_mib_max: u64) -> std::process::Command {
+    let mut child = std::process::Command::new("sh");
+    child.args(["-c", "ulimit -d $0 && exec \"$@\""]).arg((memory_mib_max * 1024).to_string());
+    child.arg(std::env::current_exe().unwrap());
+    child.args([test, "--exact", "--nocapture", "--test-threads=1"]);
+    child
 }

@@ -8,34 +8,18 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::DataType;
-use hambar_core::OnDrift;
-use hambar_decode::spec::{DecodeJob, DecodeLimits, NullSpec};
+use hambar_decode::spec::DecodeJob;
 use hambar_decode::{DecodeError, Input, sdmx};
 
 /// One row without its NULL and empty cells.
 pub(crate) type Row = BTreeMap<String, String>;
 
 pub(crate) fn job(kind: &str) -> DecodeJob {
-    DecodeJob {
-        format: serde_json::from_value(serde_json::json!({ "kind": kind })).unwrap(),
-        columns: Vec::new(),
-        nulls: NullSpec::default(),
-        unpivot: None,
-        on_drift: OnDrift::Fail,
-        ignore: Vec::new(),
-        constants: BTreeMap::new(),
-        limits: DecodeLimits::default(),
-    }
+    crate::reading::job(&serde_json::json!({ "kind": kind }), &serde_json::json!([]))
 }
 
 pub(crate) fn shared() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/sdmx");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "../shared is missing");
-    println!("skipped: no ../shared");
-    None
+    crate::reading::shared("sdmx")
 }
 
 fn text_column(array: &ArrayRef) -> ArrayRef {

@@ -86,6 +86,16 @@ fn a_gigabyte_of_text_is_refused_after_four_megabytes() {
 }
 
 #[test]
+fn a_batch_never_ends_in_the_middle_of_an_observation() {
+    // The series' cell is repeated into every row; the own one of the twelfth makes the batch full.
+    let (of_series, own) = ("x".repeat(1_000_000), "x".repeat(500_000));
+    let series = format!("<g:Series><g:SeriesKey><g:Value id=\"S\" value=\"{of_series}\"/></g:SeriesKey>");
+    let row = format!("<g:Obs><g:ObsDimension value=\"{own}\"/><g:ObsValue value=\"1\"/></g:Obs>");
+    let text = format!("{HEAD}{series}{}</g:Series></m:DataSet></m:GenericData>", row.repeat(14));
+    check("sdmx_ml", &text, "14 rows");
+}
+
+#[test]
 fn truncated_messages_are_refused_wherever_they_end() {
     let whole = format!(
         "{HEAD}<g:Series><g:SeriesKey><g:Value id=\"FREQ\" value=\"A\"/></g:SeriesKey><g:Obs><g:ObsDimension \

@@ -6,6 +6,7 @@
     reason = "tests unwrap in helpers too, say what they skip, and ask whether they run in CI"
 )]
 
+mod breaker;
 mod conditional;
 mod faults;
 mod redirects;
@@ -14,3 +15,4 @@ mod resume;
 mod retries;
 mod secrets;
 mod support;
+mod tls;

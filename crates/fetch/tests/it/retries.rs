@@ -1,4 +1,4 @@
-//! Retries, quotas and what the run hears of them (`reliability.md` N1, N11).
+//! Retries, quotas and what the run hears of them (`reliability.md` N1, N11, N17).
 
 use std::time::{Duration, Instant};
 
@@ -120,4 +120,26 @@ async fn nothing_listens_is_a_passing_error() {
     drop(listener);
     let error = Bench::new().once(get(&url)).await.unwrap_err();
     assert_eq!(error.class(), ErrorClass::Transient, "{error}");
+}
+
+#[tokio::test]
+async fn a_name_that_nobody_knows_is_bounded_and_holds_nobody_up() {
+    let evil = EvilHttp::start([Route::new("/x", [Answer::ok("body")])]).await;
+    let mut bench = Bench::new();
+    bench.config.connect = Duration::from_secs(1);
+    bench.config.first_byte = Duration::from_secs(2);
+    let stack = bench.stack();
+    let begun = Instant::now();
+    // `.invalid` has no addresses anywhere (RFC 6761), whether the resolver says so at once or never answers.
+    let unknown = stack.send(get("http://granary.invalid/x"), &bench.sink);
+    let known = async {
+        let outcome = stack.send(get(&evil.url("/x")), &bench.sink).await;
+        (outcome, begun.elapsed())
+    };
+    let (error, (outcome, known_after)) = tokio::join!(unknown, known);
+    assert_body(outcome, b"body");
+    assert!(known_after < Duration::from_secs(1), "{known_after:?}");
+    assert_eq!(error.unwrap_err().class(), ErrorClass::Transient);
+    // Four attempts of at most a second each, and their short waits.
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
 }

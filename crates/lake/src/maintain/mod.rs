@@ -11,6 +11,7 @@ mod vacuum;
 pub use check::{RawReport, TableReport};
 pub use expire::Expired;
 pub use optimize::Optimized;
+pub(crate) use optimize::sort_key;
 pub use vacuum::{RETENTION_DAYS_MIN, Vacuumed};
 
 use hambar_core::{Lease, LeaseOutcome, StoreError, TableName, TableStore};

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
-use hambar_core::{Fingerprint, Lease, StoreError, TableName, provenance};
+use arrow::datatypes::SchemaRef;
+use hambar_core::{Fingerprint, Lease, StoreError, TableName};
 use serde_json::Value;
 
 use super::{lease_name, leased, log_of};
@@ -18,7 +18,7 @@ use crate::commit::{self, Put, info};
 use crate::create::refuse_foreign;
 use crate::encode::Encoded;
 use crate::error::{damaged, job, rows};
-use crate::external::MergedRuns;
+use crate::external::{KeyRange, MergedRuns};
 use crate::lake::Lake;
 use crate::layout;
 use crate::log::{LogState, TableLog};
@@ -31,6 +31,7 @@ use crate::side;
 use crate::snapshot::{PROPERTY_KEY, PROPERTY_RUN, PROPERTY_WRITE, schema_of};
 use crate::sortkey::SortKey;
 use crate::spill::Sorter;
+use crate::widen::content_of;
 
 /// Files below this size are small.
 const SMALL_FILE_BYTES: u64 = 32 * 1024 * 1024;
@@ -174,7 +175,7 @@ impl Lake {
         let before = work.clone().fingerprint().await?;
         let written: Vec<(PartitionValues, Encoded, Tags)> = match sort_key(log, state, &work.schema)? {
             Some(key) => {
-                let output = SortedOutput::new(&log.label, folder.clone(), partitioning.clone(), &key)
+                let output = SortedOutput::new(&log.label, folder.clone(), partitioning.clone(), &key, &work.schema)
                     .with_limits(self.inner.sorted);
                 let sorter = Sorter::new(&log.label, key.clone(), spool.path());
                 let sorted = work.sort(key, sorter, output).await?;
@@ -256,7 +257,7 @@ impl Work {
                 }
             }
             let runs = sorter.finish_blocking()?;
-            let mut merged = MergedRuns::open(&self.label, &key, &runs)?;
+            let mut merged = MergedRuns::open(&self.label, &key, &runs, &KeyRange::default())?;
             while let Some(next) = merged.next()? {
                 output.write(&next.batch)?;
             }
@@ -305,7 +306,7 @@ fn is_astray(state: &LogState, add: &Add) -> bool {
 }
 
 /// The order in which a table of snapshot or upsert mode is kept; `None` for tables without one.
-fn sort_key(log: &TableLog, state: &LogState, schema: &SchemaRef) -> Result<Option<SortKey>, StoreError> {
+pub(crate) fn sort_key(log: &TableLog, state: &LogState, schema: &SchemaRef) -> Result<Option<SortKey>, StoreError> {
     let is_sorted = state.property(PROPERTY_WRITE).is_some_and(|mode| mode != "append");
     if !is_sorted
         || log.label.ends_with(crate::place::HISTORY_SUFFIX)
@@ -313,10 +314,7 @@ fn sort_key(log: &TableLog, state: &LogState, schema: &SchemaRef) -> Result<Opti
     {
         return Ok(None);
     }
-    let is_content =
-        |field: &&Arc<Field>| field.name() != provenance::RECORDED_AT && field.name() != provenance::SOURCE;
-    let content: SchemaRef =
-        Arc::new(Schema::new(schema.fields().iter().filter(is_content).cloned().collect::<Vec<_>>()));
+    let content = content_of(schema);
     let key: Vec<String> = state
         .property(PROPERTY_KEY)
         .unwrap_or_default()

@@ -52,7 +52,7 @@ async fn readers_beside_everything(seed: u64) -> (u32, usize) {
     let mut random = StdRng::seed_from_u64(seed);
     let clock = SetClock::at("2100-01-01T00:00:00Z");
     let store = faulty();
-    let small = SortedLimits { file_bytes: 1 << 20, file_rows: 2, small_bytes: 0 };
+    let small = SortedLimits { file_bytes: 1 << 20, file_rows: 2, group_rows: 2, small_bytes: 0 };
     let lake = over_at(Arc::clone(&store), Arc::clone(&clock)).with_sorted_limits(small);
     let mode = if seed.is_multiple_of(2) { WriteMode::Snapshot } else { WriteMode::Append };
     let key: &[&str] = if mode == WriteMode::Append { &[] } else { &["geo"] };

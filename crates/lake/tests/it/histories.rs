@@ -38,7 +38,7 @@ fn same_outcome(left: &CommitOutcome, right: &CommitOutcome) -> bool {
     }
 }
 
-async fn check(spec: &TableSpec, limits: Option<SortedLimits>, runs: &[Vec<Row>]) {
+pub(crate) async fn check(spec: &TableSpec, limits: Option<SortedLimits>, runs: &[Vec<Row>]) {
     let (mut test, model) = (TestLake::in_memory().await, MemoryStore::new());
     if let Some(limits) = limits {
         test.lake = test.lake.with_sorted_limits(limits);
@@ -70,7 +70,7 @@ async fn check(spec: &TableSpec, limits: Option<SortedLimits>, runs: &[Vec<Row>]
 }
 
 /// The fingerprint that commits carry on is that of the rows.
-async fn check_fingerprint(lake: &Lake, spec: &TableSpec) {
+pub(crate) async fn check_fingerprint(lake: &Lake, spec: &TableSpec) {
     let snapshot = lake.snapshot(&spec.name, None).await.unwrap();
     let mut counted = Fingerprint::default();
     for file in &snapshot.files {
@@ -114,13 +114,15 @@ fn padded(instant: &str) -> String {
 
 fn random_histories(unique: bool, spec: &TableSpec) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let config = ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() };
+    let config = ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() };
     TestRunner::new(config)
         .run(&histories(unique), |runs| {
             // Files of three rows, with and without a small last one, bring out every way to pass over a file.
             for small_bytes in [0, u64::MAX] {
-                let limits = SortedLimits { file_rows: 3, small_bytes, ..SortedLimits::default() };
-                runtime.block_on(check(spec, Some(limits), &runs));
+                for group_rows in [2, 8] {
+                    let limits = SortedLimits { file_rows: 3, group_rows, small_bytes, ..SortedLimits::default() };
+                    runtime.block_on(check(spec, Some(limits), &runs));
+                }
             }
             runtime.block_on(check(spec, None, &runs));
             Ok(())

@@ -21,7 +21,7 @@ use crate::support::{ALL, Reader, StillClock, TestLake, data_files, faulty, over
 const GEOS: [&str; 6] = ["AL", "BG", "GR", "MK", "RO", "RS"];
 
 /// Files of two rows, none of which takes in later rows.
-const TWO_ROWS: SortedLimits = SortedLimits { file_bytes: 1 << 20, file_rows: 2, small_bytes: 0 };
+const TWO_ROWS: SortedLimits = SortedLimits { file_bytes: 1 << 20, file_rows: 2, group_rows: 2, small_bytes: 0 };
 
 /// Optimizes `table` and checks that only its files changed. Returns the rows, all columns shown.
 async fn optimized(lake: &Lake, table: &TableName, columns: &[&str], files: (u64, u64)) -> Vec<String> {

@@ -1,5 +1,6 @@
 //! Functions whose result can be far longer than their arguments, with a cap: `repeat('x', 2000000000)` asks for the
-//! bytes before it is run, and is refused (`reliability.md` LQ2; DataFusion's memory pool does not see them).
+//! bytes before it is run, and is refused (`reliability.md` LQ2; DataFusion's memory pool does not see them). Also
+//! regular expressions that a query makes as it runs: compiling a long one takes seconds (Q14).
 
 use std::sync::Arc;
 
@@ -16,6 +17,9 @@ use hambar_core::limits::MIB;
 /// Bytes that one call may make for one batch of rows.
 const CALL_BYTES_MAX: i64 = 32 * MIB as i64;
 
+/// Bytes of a regular expression that is not known before the query runs.
+const PATTERN_BYTES_MAX: i64 = 1024;
+
 /// How the result grows with the arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Growth {
@@ -25,6 +29,8 @@ pub(crate) enum Growth {
     Pad,
     /// `replace(text, from, to)`.
     Replace,
+    /// `regexp_like(text, pattern)` and its kin: what counts is the longest pattern.
+    Pattern,
 }
 
 /// A function of DataFusion behind the cap.
@@ -50,6 +56,10 @@ impl Capped {
                 text.saturating_mul(times.max(0))
             }),
             Growth::Pad => sum(rows, column(1, numbers)?, Column(vec![0]), |characters, _| characters.max(0)),
+            Growth::Pattern => {
+                let patterns = column(1, byte_lengths)?;
+                (0..rows).map(|row| patterns.at(row)).max().unwrap_or(0)
+            }
             Growth::Replace => {
                 let texts = column(0, byte_lengths)?;
                 let from = column(1, byte_lengths)?;
@@ -132,11 +142,14 @@ impl ScalarUDFImpl for Capped {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let bytes = self.estimate(&args)?;
-        if bytes > CALL_BYTES_MAX {
+        let name = self.name();
+        if self.growth == Growth::Pattern && bytes > PATTERN_BYTES_MAX {
+            return exec_err!("the pattern of `{name}` has {bytes} bytes, at most {PATTERN_BYTES_MAX} are allowed");
+        }
+        if self.growth != Growth::Pattern && bytes > CALL_BYTES_MAX {
+            let rows = args.number_rows;
             return exec_err!(
-                "`{}` would make {bytes} bytes for {} rows, at most {CALL_BYTES_MAX} are allowed",
-                self.name(),
-                args.number_rows
+                "`{name}` would make {bytes} bytes for {rows} rows, at most {CALL_BYTES_MAX} are allowed"
             );
         }
         self.inner.invoke_with_args(args)

@@ -88,6 +88,7 @@ pub(crate) fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
         .filter(|function| is_offered(function.name()))
         .map(|function| match capped.get(function.name()) {
             Some(growth) => Capped::wrap(function, *growth),
+            None if function.name().starts_with("regexp_") => Capped::wrap(function, Growth::Pattern),
             None => function,
         })
         .collect()

@@ -10,9 +10,11 @@ mod tokens;
 use datafusion::sql::sqlparser::ast::Statement;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 
+pub(crate) use dialect::HambarDialect;
 pub(crate) use relations::HISTORY;
 pub use relations::Relation;
 
+use crate::advice;
 use crate::error::{Position, QueryError};
 use crate::limits::GateLimits;
 
@@ -47,7 +49,7 @@ pub fn check(sql: &str, limits: &GateLimits) -> Result<Checked, QueryError> {
     if sql.len() > limits.text_bytes_max {
         return Err(QueryError::TooLong { bytes: sql.len(), limit: limits.text_bytes_max });
     }
-    on_large_stack(|| check_here(sql, limits))?
+    on_large_stack(|| check_here(sql, limits))?.map_err(|error| advice::placed(error, sql))
 }
 
 /// Runs `work` on a thread with [`STACK_BYTES`] of stack.
@@ -86,7 +88,7 @@ fn syntax(error: &ParserError, limits: &GateLimits) -> QueryError {
         }
         ParserError::TokenizerError(text) | ParserError::ParserError(text) => {
             let (message, position) = split_position(text);
-            QueryError::Syntax { message, position }
+            QueryError::Syntax { message, similar: Vec::new(), position }
         }
     }
 }

@@ -134,11 +134,11 @@ impl Walk {
             }
             [_] => return Err(QueryError::Unqualified { name: shortened(&written), position }),
             [namespace, table] => (folded(namespace), *table),
-            _ => return Err(QueryError::UnknownTable { name: shortened(&written), similar: None }),
+            _ => return Err(QueryError::UnknownTable { name: shortened(&written), similar: Vec::new() }),
         };
         if namespace == "information_schema" {
             if version.is_some() || !INFORMATION_SCHEMA.contains(&folded(table).as_str()) {
-                return Err(QueryError::UnknownTable { name: shortened(&written), similar: None });
+                return Err(QueryError::UnknownTable { name: shortened(&written), similar: Vec::new() });
             }
             self.lists_tables = true;
             return Ok(None);
@@ -317,7 +317,7 @@ fn parse_name(written: &str) -> Result<TableName, QueryError> {
     let address = written.contains(['/', '\\', ':']);
     written.parse().map_err(|_| match address {
         true => QueryError::Source { text: shortened(written), position: None },
-        false if written.contains('.') => QueryError::UnknownTable { name: shortened(written), similar: None },
+        false if written.contains('.') => QueryError::UnknownTable { name: shortened(written), similar: Vec::new() },
         false => QueryError::Unqualified { name: shortened(written), position: None },
     })
 }

@@ -1,7 +1,9 @@
 //! The first look at a statement: its tokens, how many there are, and the word it starts with.
 
+use datafusion::sql::sqlparser::keywords::ALL_KEYWORDS;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
+use crate::advice;
 use crate::error::{Position, QueryError};
 use crate::gate::complexity::too_complex;
 use crate::gate::dialect::HambarDialect;
@@ -12,10 +14,14 @@ const STARTS: [&str; 8] = ["SELECT", "WITH", "VALUES", "FROM", "EXPLAIN", "DESCR
 /// Words that may stand between `EXPLAIN` and the statement.
 const EXPLAIN_WORDS: [&str; 7] = ["ANALYZE", "VERBOSE", "FORMAT", "TREE", "INDENT", "PGJSON", "GRAPHVIZ"];
 
+/// Characters of a word that an error repeats.
+const WORD_CHARS_MAX: usize = 40;
+
 /// Splits the text into tokens without white space and comments.
 pub(crate) fn tokens(sql: &str, limits: &GateLimits) -> Result<Vec<TokenWithSpan>, QueryError> {
     let all = Tokenizer::new(&HambarDialect, sql).tokenize_with_location().map_err(|error| QueryError::Syntax {
         message: error.message,
+        similar: Vec::new(),
         position: Some(Position { line: error.location.line, column: error.location.column }),
     })?;
     let mut tokens: Vec<TokenWithSpan> =
@@ -61,21 +67,26 @@ fn drop_for_before_version(tokens: &mut Vec<TokenWithSpan>) {
 /// parse; whoever sends one should read that it is not allowed, not that a comma is missing.
 pub(crate) fn allowed_start(tokens: &[TokenWithSpan]) -> Result<String, QueryError> {
     let Some(first) = tokens.iter().find(|token| token.token != Token::LParen) else {
-        return Err(QueryError::Syntax { message: "the statement is empty".to_owned(), position: None });
+        return Err(syntax("the statement is empty".to_owned(), Vec::new(), None));
     };
+    let position = Some(Position { line: first.span.start.line, column: first.span.start.column });
     let Token::Word(word) = &first.token else {
-        let position = Some(Position { line: first.span.start.line, column: first.span.start.column });
-        return Err(QueryError::Syntax { message: format!("expected a query, found `{}`", first.token), position });
+        return Err(syntax(format!("expected a query, found `{}`", first.token), Vec::new(), position));
     };
-    let word = word.value.to_uppercase();
+    let word: String = word.value.to_uppercase().chars().take(WORD_CHARS_MAX).collect();
     if !STARTS.contains(&word.as_str()) {
-        return Err(QueryError::Statement { what: format!("`{}`", word.chars().take(40).collect::<String>()) });
+        // A word of SQL that starts something else is refused; any other word is a slip of the pen.
+        if ALL_KEYWORDS.contains(&word.as_str()) {
+            return Err(QueryError::Statement { what: format!("`{word}`") });
+        }
+        let similar = advice::nearest(&word, STARTS.map(str::to_owned));
+        return Err(syntax(format!("expected a query, found `{word}`"), similar, position));
     }
     if word == "SHOW" {
         let what = tokens.get(1).map(|token| token.token.to_string().to_uppercase()).unwrap_or_default();
         if !matches!(what.as_str(), "TABLES" | "COLUMNS") {
             return Err(QueryError::Statement {
-                what: format!("`SHOW {}`", what.chars().take(40).collect::<String>()),
+                what: format!("`SHOW {}`", what.chars().take(WORD_CHARS_MAX).collect::<String>()),
             });
         }
     }
@@ -91,4 +102,8 @@ pub(crate) fn allowed_start(tokens: &[TokenWithSpan]) -> Result<String, QueryErr
         }
     }
     Ok(word)
+}
+
+fn syntax(message: String, similar: Vec<String>, position: Option<Position>) -> QueryError {
+    QueryError::Syntax { message, similar, position }
 }

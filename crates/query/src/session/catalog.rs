@@ -13,6 +13,7 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use hambar_core::TableName;
 use hambar_lake::Lake;
 
+use super::settings::Texts;
 use super::table::LakeTable;
 use crate::error::QueryError;
 
@@ -21,12 +22,13 @@ use crate::error::QueryError;
 pub(crate) struct QueryCatalog {
     lake: Lake,
     store: ObjectStoreUrl,
+    texts: Texts,
     schemas: RwLock<BTreeMap<String, Arc<QuerySchema>>>,
 }
 
 impl QueryCatalog {
-    pub(crate) fn new(lake: Lake, store: ObjectStoreUrl) -> Self {
-        Self { lake, store, schemas: RwLock::default() }
+    pub(crate) fn new(lake: Lake, store: ObjectStoreUrl, texts: Texts) -> Self {
+        Self { lake, store, texts, schemas: RwLock::default() }
     }
 
     /// Makes a table known under `name` in `namespace`.
@@ -51,6 +53,7 @@ impl QueryCatalog {
             Arc::new(QuerySchema {
                 lake: self.lake.clone(),
                 store: self.store.clone(),
+                texts: self.texts,
                 tables: RwLock::default(),
                 listed: RwLock::default(),
             })
@@ -74,6 +77,7 @@ impl CatalogProvider for QueryCatalog {
 struct QuerySchema {
     lake: Lake,
     store: ObjectStoreUrl,
+    texts: Texts,
     tables: RwLock<BTreeMap<String, Arc<dyn TableProvider>>>,
     listed: RwLock<BTreeMap<String, TableName>>,
 }
@@ -108,7 +112,7 @@ impl SchemaProvider for QuerySchema {
             .snapshot(&table, None)
             .await
             .map_err(|error| DataFusionError::External(Box::new(QueryError::Store(error))))?;
-        Ok(Some(Arc::new(LakeTable::new(snapshot, self.store.clone()))))
+        Ok(Some(Arc::new(LakeTable::new(snapshot, self.store.clone(), self.texts))))
     }
 
     async fn table_type(&self, name: &str) -> Result<Option<TableType>> {

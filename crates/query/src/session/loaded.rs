@@ -9,8 +9,10 @@ use hambar_core::{Ident, TableName};
 use hambar_lake::TableSnapshot;
 
 use super::catalog::QueryCatalog;
+use super::settings::Texts;
 use super::table::LakeTable;
 use super::{QueryEngine, travel};
+use crate::advice;
 use crate::error::QueryError;
 use crate::gate::{self, Relation};
 use crate::question::VersionRead;
@@ -25,13 +27,19 @@ pub(super) struct Loaded<'a> {
     engine: &'a QueryEngine,
     catalog: &'a QueryCatalog,
     visibility: &'a Visibility,
+    texts: Texts,
     current: BTreeMap<TableName, TableSnapshot>,
     versions: Vec<VersionRead>,
 }
 
 impl<'a> Loaded<'a> {
-    pub(super) fn new(engine: &'a QueryEngine, catalog: &'a QueryCatalog, visibility: &'a Visibility) -> Self {
-        Self { engine, catalog, visibility, current: BTreeMap::new(), versions: Vec::new() }
+    pub(super) fn new(
+        engine: &'a QueryEngine,
+        catalog: &'a QueryCatalog,
+        visibility: &'a Visibility,
+        texts: Texts,
+    ) -> Self {
+        Self { engine, catalog, visibility, texts, current: BTreeMap::new(), versions: Vec::new() }
     }
 
     pub(super) fn versions(self) -> Vec<VersionRead> {
@@ -92,7 +100,7 @@ impl<'a> Loaded<'a> {
         }
         let snapshot = self.engine.lake.snapshot(&name, None).await?;
         self.versions.push(VersionRead { table: name.clone(), version: snapshot.version, is_pinned: false });
-        let provider = LakeTable::new(snapshot.clone(), self.engine.store.clone());
+        let provider = LakeTable::new(snapshot.clone(), self.engine.store.clone(), self.texts);
         self.catalog.insert(table.namespace.as_str(), travel::raw_history(table), Arc::new(provider));
         self.current.insert(name, snapshot.clone());
         Ok(Some(snapshot))
@@ -104,7 +112,8 @@ impl<'a> Loaded<'a> {
         if !self.engine.lake.exists(&looked_for).await? || !is_visible {
             let mut tables = self.engine.lake.tables().await?;
             tables.retain(|table| self.visibility.sees(table));
-            let similar = similar(table, &tables);
+            let names = tables.into_iter().map(|table| table.to_string());
+            let similar = advice::nearest(&table.to_string(), names);
             return Err(QueryError::UnknownTable { name: table.to_string(), similar });
         }
         Ok(self.engine.lake.snapshot(table, version).await?)
@@ -112,7 +121,7 @@ impl<'a> Loaded<'a> {
 
     fn insert(&mut self, table: &TableName, name: String, snapshot: TableSnapshot, is_pinned: bool) {
         self.versions.push(VersionRead { table: table.clone(), version: snapshot.version, is_pinned });
-        let provider = LakeTable::new(snapshot, self.engine.store.clone());
+        let provider = LakeTable::new(snapshot, self.engine.store.clone(), self.texts);
         self.catalog.insert(table.namespace.as_str(), name, Arc::new(provider));
     }
 }
@@ -125,17 +134,4 @@ fn nowhere(table: &TableName) -> Result<TableName, QueryError> {
 
 fn no_history(table: &TableName) -> QueryError {
     QueryError::Travel { what: format!("table `{table}` has no history") }
-}
-
-/// Returns the table whose name shares the most with `wanted`, if it is likely what was meant.
-fn similar(wanted: &TableName, tables: &[TableName]) -> Option<String> {
-    let score = |candidate: &TableName| {
-        let same_table = candidate.table == wanted.table;
-        let (one, other) = (candidate.to_string(), wanted.to_string());
-        let ahead = one.bytes().zip(other.bytes()).take_while(|(left, right)| left == right).count();
-        let behind = one.bytes().rev().zip(other.bytes().rev()).take_while(|(left, right)| left == right).count();
-        let likely = ahead + behind + 2 >= one.len().max(other.len());
-        (same_table || likely).then_some(ahead + behind)
-    };
-    tables.iter().filter_map(|table| Some((score(table)?, table))).max().map(|(_, table)| table.to_string())
 }

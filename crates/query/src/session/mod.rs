@@ -6,6 +6,7 @@ mod loaded;
 mod plan_walk;
 mod planning;
 mod rows;
+mod settings;
 mod statistics;
 mod table;
 mod travel;
@@ -16,7 +17,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList};
-use datafusion::common::config::ConfigOptions;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::object_store::ObjectStoreUrl;
@@ -31,19 +31,19 @@ use hambar_lake::Lake;
 pub(crate) use rows::Cut;
 pub use rows::RowStream;
 
+use crate::advice;
 use crate::error::QueryError;
 use crate::functions::{self, CATALOG};
 use crate::gate::{self, Checked};
 use crate::limits::QueryLimits;
 use crate::question::{Description, Facts, Question, VersionRead};
+use crate::rules;
 use crate::visibility::Visibility;
 use catalog::QueryCatalog;
 use loaded::Loaded;
 
 /// Consumers of memory that the error names when the pool is used up.
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("three is not zero");
-/// Sorters per partition for which a small pool keeps memory to merge.
-const SORTERS_PER_POOL: usize = 16;
 /// The address under which plans know the lake's store. Plans hold no other address, and no store but this one exists.
 const STORE_URL: &str = "lake://store";
 
@@ -60,6 +60,8 @@ pub struct QueryEngine {
 /// A query that was planned and may run.
 #[derive(Debug)]
 pub struct Prepared {
+    /// The statement, for the places of errors.
+    sql: String,
     plan: Arc<dyn ExecutionPlan>,
     state: SessionState,
     facts: Facts,
@@ -93,13 +95,17 @@ impl QueryEngine {
     /// # Errors
     /// Where the gate refuses it, a table does not exist for the asker, or it cannot be planned in time.
     pub async fn prepare(&self, question: &Question) -> Result<Prepared, QueryError> {
+        self.prepare_unplaced(question).await.map_err(|error| advice::placed(error, &question.sql))
+    }
+
+    async fn prepare_unplaced(&self, question: &Question) -> Result<Prepared, QueryError> {
         let limits = question.limits.at_most(&self.limits);
         let checked = gate::check(&question.sql, &limits.gate)?;
         let (state, versions) = self.resolve(&checked, &question.visibility, &limits).await?;
         let is_repeatable = checked.is_repeatable;
         let planned = planning::runnable(checked, question.parameters.clone(), state.clone(), &limits).await?;
         let facts = Facts { versions, is_repeatable: is_repeatable && planned.is_repeatable };
-        Ok(Prepared { plan: planned.plan, state, facts, limits })
+        Ok(Prepared { sql: question.sql.clone(), plan: planned.plan, state, facts, limits })
     }
 
     /// Says which columns and parameters a statement has and what it reads, without running it.
@@ -107,6 +113,10 @@ impl QueryEngine {
     /// # Errors
     /// As [`Self::prepare`].
     pub async fn describe(&self, question: &Question) -> Result<Description, QueryError> {
+        self.describe_unplaced(question).await.map_err(|error| advice::placed(error, &question.sql))
+    }
+
+    async fn describe_unplaced(&self, question: &Question) -> Result<Description, QueryError> {
         let limits = question.limits.at_most(&self.limits);
         let checked = gate::check(&question.sql, &limits.gate)?;
         let (state, versions) = self.resolve(&checked, &question.visibility, &limits).await?;
@@ -121,9 +131,10 @@ impl QueryEngine {
     /// # Errors
     /// Where the plan cannot be started.
     pub fn execute(&self, prepared: Prepared) -> Result<RowStream, QueryError> {
-        let Prepared { plan, state, facts, limits } = prepared;
+        let Prepared { sql, plan, state, facts, limits } = prepared;
         let schema = rows::plain_schema(&plan.schema());
-        let batches = execute_stream(plan, state.task_ctx()).map_err(|error| QueryError::from_run(&error))?;
+        let batches = execute_stream(plan, state.task_ctx());
+        let batches = batches.map_err(|error| advice::placed(QueryError::from_run(&error), &sql))?;
         let is_truncated = Arc::new(AtomicBool::new(false));
         let mut cut = Cut {
             rows_left: limits.result_rows_max,
@@ -147,7 +158,8 @@ impl QueryEngine {
                 };
                 futures::future::ready(next)
             });
-        Ok(RowStream::new(schema, facts, is_truncated, rows.boxed()))
+        let rows = RowStream::new(schema, facts, is_truncated, rows.boxed());
+        Ok(rows.map_error(move |error| advice::placed(error, &sql)))
     }
 
     /// Prepares and starts a statement without parameters that may read everything.
@@ -174,14 +186,14 @@ impl QueryEngine {
         visibility: &Visibility,
         limits: &QueryLimits,
     ) -> Result<(SessionState, Vec<VersionRead>), QueryError> {
-        let catalog = Arc::new(QueryCatalog::new(self.lake.clone(), self.store.clone()));
+        let catalog = Arc::new(QueryCatalog::new(self.lake.clone(), self.store.clone(), settings::texts(limits)));
         let state = self.state(&catalog, limits)?;
         if checked.lists_tables {
             let mut tables = self.lake.tables().await?;
             tables.retain(|table| visibility.sees(table));
             catalog.list(&tables);
         }
-        let mut loaded = Loaded::new(self, &catalog, visibility);
+        let mut loaded = Loaded::new(self, &catalog, visibility, settings::texts(limits));
         for relation in &checked.relations {
             loaded.relation(relation, &state).await?;
         }
@@ -199,15 +211,7 @@ impl QueryEngine {
     fn state(&self, catalog: &Arc<QueryCatalog>, limits: &QueryLimits) -> Result<SessionState, QueryError> {
         let catalogs = MemoryCatalogProviderList::new();
         catalogs.register_catalog(CATALOG.to_owned(), Arc::clone(catalog) as _);
-        let mut options = ConfigOptions::new();
-        options.sql_parser.collect_spans = true;
-        let partitions = limits.partitions.max(1);
-        options.execution.target_partitions = partitions;
-        // Each sorter sets memory aside for merging what it spilled; with little memory, less.
-        let bytes = usize::try_from(limits.memory_bytes_max).unwrap_or(usize::MAX);
-        let reserve = options.execution.sort_spill_reservation_bytes;
-        options.execution.sort_spill_reservation_bytes = reserve.min(bytes / (partitions * SORTERS_PER_POOL));
-        let config = SessionConfig::from(options)
+        let config = SessionConfig::from(settings::options(limits))
             .with_default_catalog_and_schema(CATALOG, CATALOG)
             .with_create_default_catalog_and_schema(false)
             .with_information_schema(true);
@@ -219,9 +223,11 @@ impl QueryEngine {
             .with_scalar_functions(functions::scalar_functions())
             .with_aggregate_functions(functions::aggregate_functions())
             .with_window_functions(functions::window_functions())
+            .with_optimizer_rules(rules::logical())
+            .with_physical_optimizer_rules(rules::physical())
             .with_table_function_list(SessionStateDefaults::default_table_functions())
             .build();
-        // What `now()` and its kin stand for is settled here, once for the whole statement.
+        // One instant for the whole statement: `now()` and its kin are made constants of it.
         state.mark_start_execution();
         Ok(state)
     }

@@ -156,12 +156,20 @@ fn check_pattern(expr: &Expr, bytes_max: usize) -> Result<(), QueryError> {
         }
         Expr::BinaryExpr(binary) => match binary.op {
             Operator::RegexMatch | Operator::RegexIMatch | Operator::RegexNotMatch | Operator::RegexNotIMatch => {
-                within(&binary.right, bytes_max)
+                constant(&binary.right).and_then(|()| within(&binary.right, bytes_max))
             }
             _ => Ok(()),
         },
-        Expr::SimilarTo(like) => within(&like.pattern, bytes_max),
+        Expr::SimilarTo(like) => constant(&like.pattern).and_then(|()| within(&like.pattern, bytes_max)),
         _ => Ok(()),
+    }
+}
+
+/// Operators, unlike functions, cannot look at a pattern before they compile it.
+fn constant(pattern: &Expr) -> Result<(), QueryError> {
+    match pattern {
+        Expr::Literal(..) => Ok(()),
+        other => Err(QueryError::Pattern { pattern: other.to_string() }),
     }
 }
 

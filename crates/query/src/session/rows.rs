@@ -38,6 +38,12 @@ impl RowStream {
         Self { schema, facts, is_truncated, batches }
     }
 
+    /// Changes the errors of the answer.
+    pub(crate) fn map_error(self, change: impl Fn(QueryError) -> QueryError + Send + 'static) -> Self {
+        let batches = self.batches.map(move |batch| batch.map_err(&change)).boxed();
+        Self { batches, ..self }
+    }
+
     /// Returns the columns.
     pub fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)

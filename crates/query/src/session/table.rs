@@ -15,13 +15,14 @@ use datafusion::datasource::table_schema::TableSchema;
 use datafusion::datasource::{TableProvider, TableType};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use hambar_lake::{DataFile, TableSnapshot};
 use object_store::ObjectMeta;
 
+use super::settings::Texts;
 use super::statistics::{FileBounds, file_statistics, partition_value};
 
 /// Bytes read from the end of a file at first: most footers fit, and save a second request.
@@ -42,9 +43,13 @@ pub(crate) struct LakeTable {
 }
 
 impl LakeTable {
-    pub(crate) fn new(snapshot: TableSnapshot, store: ObjectStoreUrl) -> Self {
+    pub(crate) fn new(snapshot: TableSnapshot, store: ObjectStoreUrl, texts: Texts) -> Self {
         let is_partition = |field: &Field| snapshot.partition_by.iter().any(|name| name == field.name());
-        let fields: Vec<FieldRef> = snapshot.schema.fields().iter().map(|field| Arc::new(viewed(field))).collect();
+        let read = |field: &FieldRef| match texts {
+            Texts::Views => Arc::new(viewed(field)),
+            Texts::Plain => Arc::clone(field),
+        };
+        let fields: Vec<FieldRef> = snapshot.schema.fields().iter().map(read).collect();
         let schema = Arc::new(Schema::new_with_metadata(fields.clone(), snapshot.schema.metadata().clone()));
         let (partition, in_file): (Vec<FieldRef>, Vec<FieldRef>) =
             fields.iter().cloned().partition(|field| is_partition(field));
@@ -121,6 +126,25 @@ fn viewed(field: &Field) -> Field {
     field.clone().with_data_type(kind)
 }
 
+/// Says whether few rows pass: then the other columns are read for those rows only. Filters that keep much of a table are
+/// cheaper on whole batches.
+fn is_selective(filter: &Expr) -> bool {
+    let is_value = |expr: &Expr| matches!(expr, Expr::Literal(value, _) if !value.is_null());
+    let is_column = |expr: &Expr| matches!(expr, Expr::Column(_));
+    match filter {
+        Expr::BinaryExpr(binary) => match binary.op {
+            Operator::Eq => {
+                (is_column(&binary.left) && is_value(&binary.right))
+                    || (is_value(&binary.left) && is_column(&binary.right))
+            }
+            Operator::And => is_selective(&binary.left) || is_selective(&binary.right),
+            _ => false,
+        },
+        Expr::InList(list) => !list.negated && is_column(&list.expr) && list.list.iter().all(is_value),
+        _ => false,
+    }
+}
+
 /// Filters come with the table's alias; the files know only column names.
 fn unqualified(filter: Expr) -> Result<Expr> {
     use datafusion::common::Column;
@@ -165,7 +189,8 @@ impl TableProvider for LakeTable {
         let source = ParquetSource::new(self.layout.clone())
             .with_table_parquet_options(state.default_table_options().parquet)
             .with_metadata_size_hint(FOOTER_BYTES)
-            .with_parquet_file_reader_factory(Arc::new(reader));
+            .with_parquet_file_reader_factory(Arc::new(reader))
+            .with_pushdown_filters(filters.iter().any(is_selective));
         let columns: Vec<usize> = match projection {
             Some(projection) => projection.iter().filter_map(|index| self.places.get(*index).copied()).collect(),
             None => self.places.clone(),

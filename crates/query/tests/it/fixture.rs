@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Float64Array, Int32Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, Float64Array, Int32Array, RecordBatch, StringArray};
+use arrow::datatypes::DataType;
 use arrow::util::pretty::pretty_format_batches;
 use futures::TryStreamExt;
 use hambar_core::{
@@ -76,6 +77,33 @@ pub(crate) async fn fixture() -> Fixture {
         assert!(matches!(outcome, CommitOutcome::Committed { .. }), "{outcome:?}");
     }
     Fixture { folder, lake }
+}
+
+/// Loads a table with these columns, texts or whole numbers, into the lake.
+pub(crate) async fn load(lake: &Lake, table: &str, columns: &[(&str, ArrayRef)]) {
+    let kind = |column: &ArrayRef| match column.data_type() {
+        DataType::Int64 => ColumnType::Int64,
+        _ => ColumnType::String,
+    };
+    let specs = columns.iter().map(|(name, column)| ColumnSpec::new(&name.parse().unwrap(), kind(column)));
+    let columns_spec = specs.collect();
+    let spec = TableSpec {
+        name: table.parse().unwrap(),
+        columns: columns_spec,
+        key: Vec::new(),
+        partition_by: Vec::new(),
+        write: WriteMode::Append,
+        ..spec()
+    };
+    let state = lake.open(&spec).await.unwrap();
+    let stamp = RunStamp { run: RunId("load".to_owned()), recorded_at: "2024-01-01T00:00:00Z".parse().unwrap() };
+    let mut writer = lake.writer(&spec, &state, stamp).await.unwrap();
+    let arrays: Vec<ArrayRef> = columns.iter().map(|(_, column)| Arc::clone(column)).collect();
+    let rows = RecordBatch::try_new(spec.declared_schema(), arrays).unwrap();
+    let rows_expected = rows.num_rows() as u64;
+    writer.write(rows, "0000").await.unwrap();
+    let outcome = writer.commit(CommitRequest { checkpoint: state.checkpoint, rows_expected }).await.unwrap();
+    assert!(matches!(outcome, CommitOutcome::Committed { .. }), "{outcome:?}");
 }
 
 fn spec() -> TableSpec {

@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "tests may unwrap")]
 
+mod confined;
 mod fixture;
 mod gate;
+mod hostile;
 mod pool;
+mod rules;
 mod session;
 mod worker;

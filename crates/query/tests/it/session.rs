@@ -1,8 +1,11 @@
 //! Queries over a real lake, inside this process.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
 
-use hambar_query::offered_functions;
+use hambar_lake::{Access, Lake};
+use hambar_query::{QueryEngine, offered_functions};
 
 use crate::fixture::{Fixture, fixture, text};
 
@@ -128,6 +131,37 @@ async fn errors_name_the_thing_and_the_place() {
 }
 
 #[tokio::test]
+async fn errors_say_where_and_what_can_be_done() {
+    use hambar_core::Classified;
+    let fixture = fixture().await;
+    for (sql, place, class, hint) in [
+        ("SELEC 1", (1, 1), "query", "did you mean `SELECT`?"),
+        ("SELECT\n  yaer FROM demo.gdp", (2, 3), "query", "did you mean `year`? there are `country`, `year`"),
+        ("SELECT 1\nFROM demo.gpd", (2, 6), "query", "did you mean `demo.gdp`?"),
+        ("SELECT 1 FROM gdp", (1, 15), "query", "`SHOW TABLES`"),
+        ("SELECT lenght('x')", (1, 8), "query", ""),
+        ("SELECT year FROM demo.gdp WHERE", (1, 32), "query", ""),
+        ("SELECT CAST('abc' AS INT)", (1, 13), "query", ""),
+        ("SELECT year,\n year / 0 FROM demo.gdp", (2, 7), "query", ""),
+        ("SELECT date_trunc('day', 'x', 1)", (1, 8), "query", ""),
+        ("SELECT * FROM demo.gdp FOR SYSTEM_TIME AS OF 'yesterday'", (1, 46), "query", ""),
+        ("SELECT * FROM as_of('demo.gdp')", (1, 15), "query", ""),
+        ("SELECT 1;\nCOPY demo.gdp TO 'x'", (2, 1), "denied", ""),
+        ("SELECT * FROM\n read_csv('x')", (2, 2), "denied", ""),
+        ("DROP TABLE demo.gdp", (1, 1), "denied", "allowed are SELECT"),
+    ] {
+        let error = match fixture.engine().query(sql).await {
+            Err(error) => error,
+            Ok(rows) => futures::TryStreamExt::try_collect::<Vec<_>>(rows).await.unwrap_err(),
+        };
+        let found = error.position().map(|at| (at.line, at.column));
+        assert_eq!((error.class().name(), found), (class, Some(place)), "{sql}: {error}");
+        let advice = error.hint().unwrap_or_default();
+        assert!(advice.contains(hint), "{sql}: {error}: {advice}");
+    }
+}
+
+#[tokio::test]
 async fn a_result_beyond_its_limit_is_cut_and_says_so() {
     use futures::TryStreamExt;
     let fixture = fixture().await;
@@ -170,4 +204,53 @@ async fn an_instant_before_the_kept_history_is_refused() {
     check(&fixture, "SELECT count(*) FROM as_of('demo.gdp', '2024-03-03')", "4").await;
     check(&fixture, "SELECT count(*) FROM demo.gdp VERSION AS OF 1", "4").await;
     check(&fixture, "SELECT count(*) FROM revisions('demo.gdp')", "0").await;
+}
+
+/// Moves every data file of the table into a folder whose name has escaped characters, as partition folders have.
+fn move_into_escaped_folder(table: &Path) {
+    let (on_disk, in_log) = ("country=B%20G%2F", "country=B%2520G%252F");
+    std::fs::create_dir_all(table.join(on_disk)).unwrap();
+    for entry in std::fs::read_dir(table.join("_delta_log")).unwrap() {
+        let log = entry.unwrap().path();
+        if log.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        let mut moved = Vec::new();
+        for line in std::fs::read_to_string(&log).unwrap().lines() {
+            let mut action: serde_json::Value = serde_json::from_str(line).unwrap();
+            for kind in ["add", "remove"] {
+                let Some(path) = action.pointer_mut(&format!("/{kind}/path")) else { continue };
+                let old = table.join(path.as_str().unwrap());
+                let name = old.file_name().unwrap().to_str().unwrap().to_owned();
+                if old.exists() {
+                    std::fs::rename(&old, table.join(on_disk).join(&name)).unwrap();
+                }
+                *path = serde_json::json!(format!("{in_log}/{name}"));
+            }
+            moved.push(action.to_string());
+        }
+        std::fs::write(&log, moved.join("\n") + "\n").unwrap();
+    }
+}
+
+#[tokio::test]
+async fn files_in_folders_with_escaped_names_are_read() {
+    let fixture = fixture().await;
+    move_into_escaped_folder(&Path::new(&fixture.store()).join("tables/demo/gdp"));
+    let clock = Arc::new(crate::fixture::Fixed);
+    let lake = Lake::open(&fixture.store(), &BTreeMap::new(), Access::ReadOnly, clock).await.unwrap();
+    let engine = QueryEngine::new(lake, crate::fixture::limits(), &fixture.spill()).unwrap();
+    let found =
+        text(engine.query("SELECT country, count(*), max(year) FROM demo.gdp GROUP BY 1 ORDER BY 1").await).await;
+    assert_eq!(found, "BG | 2 | 2021\nGR | 1 | 2021\nRO | 1 | 2021");
+    let found = text(engine.query("SELECT gdp FROM demo.gdp WHERE country = 'GR'").await).await;
+    assert_eq!(found, "214.7");
+}
+
+#[tokio::test]
+async fn now_is_one_instant_of_the_statement() {
+    let fixture = fixture().await;
+    let sql = "SELECT count(*) FROM demo.gdp WHERE now() > TIMESTAMP '2020-01-01' AND current_date > DATE '2020-01-01' \
+               AND now() = now()";
+    check(&fixture, sql, "4").await;
 }

@@ -1,6 +1,10 @@
 //! From one real answer to a pipeline file for a person to review. What the bytes show is filled in; what only the
 //! provider's pages say (licence, citation) is left open, and `hambar check` asks for it.
 
+mod outline;
+mod paging;
+mod portal;
+mod sdmx;
 mod survey;
 
 use std::fmt::Write;
@@ -9,6 +13,9 @@ use hambar_core::{Ident, NameError, Redistribution, TableName};
 use hambar_decode::spec::{ColumnRule, FormatKind, FormatSpec, Ragged};
 use url::Url;
 
+pub use outline::Outline;
+pub use portal::{CkanAddress, ckan_address, ckan_listing, dataset_file, datastore, is_readable};
+pub use sdmx::{SdmxQuery, query_of};
 pub use survey::{Survey, SurveyRequest, survey, survey_in_child, survey_worker_main};
 
 /// What a person has said about a dataset that is to be added.
@@ -22,6 +29,51 @@ pub struct AddRequest {
     pub redistribution: Option<Redistribution>,
     /// The publishing institution; the host until somebody says better.
     pub provider: Option<String>,
+    /// The dataset's title; the address's last part until somebody says better.
+    pub title: Option<String>,
+}
+
+/// How a dataset is to be asked for, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Conclusion {
+    /// The lines of `[source]`, its sub-sections included.
+    pub source: Vec<String>,
+    /// What the provider says about the licence, for the person who fills it in.
+    pub comment: Option<String>,
+    /// What was concluded and from what, sentence by sentence.
+    pub reasons: Vec<String>,
+    /// What a person must know before trusting the file.
+    pub warnings: Vec<String>,
+}
+
+/// Concludes from one answer what its address speaks: paged JSON or CSV, else a file. SDMX and CKAN are recognised
+/// by their addresses before: see [`query_of`] and [`ckan_address`].
+pub fn conclude(url: &Url, headers: &[(String, String)], survey: &Survey) -> Conclusion {
+    let is_packed = survey.format.compression.is_some() || survey.format.archive.is_some();
+    let kind = word(&survey.format.kind);
+    let is_csv = matches!(survey.format.kind, FormatKind::Csv | FormatKind::Tsv);
+    if let Some(outline) = survey.outline.as_ref().filter(|_| !is_packed) {
+        let paging = paging::conclude(paging::Seen { url, headers, outline });
+        if !paging.pagination.is_empty() || !paging.complete.is_empty() {
+            let place = if outline.record_path.is_empty() { "at the top" } else { outline.record_path.as_str() };
+            let mut reasons = vec![format!("the answer is JSON with {} records at `{place}`", outline.records)];
+            reasons.extend(paging.reasons.clone());
+            let source = paging::source_lines(&paging);
+            return Conclusion { source, comment: None, reasons, warnings: paging.warnings };
+        }
+    } else if is_csv && !is_packed && paging::has_next_link(headers) {
+        let pagination = vec!["style = \"link_header\"".to_owned()];
+        let paging = paging::Paging { url: url.to_string(), pagination, ..paging::Paging::default() };
+        let reasons = vec!["the answer is CSV, and the header `Link` names the next page (`rel=next`)".to_owned()];
+        return Conclusion { source: paging::source_lines(&paging), reasons, ..Conclusion::default() };
+    }
+    Conclusion {
+        source: vec!["kind = \"http_file\"".to_owned(), format!("url = {}", quoted(url.as_str()))],
+        reasons: vec![format!(
+            "the answer is one file of kind {kind}: nothing in it or its headers speaks of further pages"
+        )],
+        ..Conclusion::default()
+    }
 }
 
 /// Makes a table name from an address: the host without `www.` and its last part, and the file's name without endings.
@@ -29,14 +81,22 @@ pub struct AddRequest {
 /// # Errors
 /// Never for an address with a host; the error is that of a name that cannot be made.
 pub fn table_name(url: &Url) -> Result<TableName, NameError> {
+    let file = file_name(url);
+    table_named(url, file.split('.').next().unwrap_or_default())
+}
+
+/// Makes a table name from an address's host and what the data is called there.
+///
+/// # Errors
+/// As [`table_name`].
+pub fn table_named(url: &Url, stem: &str) -> Result<TableName, NameError> {
     let host = url.host_str().unwrap_or("local");
     let labels: Vec<&str> = host.trim_start_matches("www.").split('.').collect();
     let namespace = match labels.as_slice() {
         [.., name, _] => *name,
         _ => host,
     };
-    let file = file_name(url);
-    let stem = file.split('.').next().filter(|stem| !stem.is_empty()).unwrap_or("data");
+    let stem = if stem.is_empty() { "data" } else { stem };
     let named = |text: &str| Ident::from_source(text).as_str().trim_start_matches('_').to_owned();
     let (namespace, table) = (named(namespace), named(stem));
     let led = |text: String, letter: &str| match text.chars().next() {
@@ -52,10 +112,10 @@ pub fn file_name(url: &Url) -> String {
 }
 
 /// Writes the pipeline file.
-pub fn pipeline_text(request: &AddRequest, survey: &Survey) -> String {
+pub fn pipeline_text(request: &AddRequest, survey: &Survey, conclusion: &Conclusion) -> String {
     let host = request.url.host_str().unwrap_or_default();
     let provider = request.provider.clone().unwrap_or_else(|| host.to_owned());
-    let title = file_name(&request.url);
+    let title = request.title.clone().unwrap_or_else(|| file_name(&request.url));
     let mut text = String::new();
     let mut line = |content: String| {
         let _ = writeln!(text, "{content}");
@@ -68,7 +128,13 @@ pub fn pipeline_text(request: &AddRequest, survey: &Survey) -> String {
         line(format!("#   - {} records could not be read and would be rejected", survey.faults));
     }
     line("version = 1\n".to_owned());
-    line(format!("[source]\nkind = \"http_file\"\nurl = {}\n", quoted(request.url.as_str())));
+    for reason in &conclusion.reasons {
+        line(format!("# {}", one_line(reason)));
+    }
+    for warning in &conclusion.warnings {
+        line(format!("# Beware: {}", one_line(warning)));
+    }
+    line(format!("[source]\n{}\n", conclusion.source.join("\n")));
     line(format_section(&survey.format));
     for column in &survey.columns {
         line(column_section(column));
@@ -83,6 +149,7 @@ pub fn pipeline_text(request: &AddRequest, survey: &Survey) -> String {
             unpivot.skip_empty
         ));
     }
+    line(key_comment(survey));
     line("# The address brings everything there is: rows that disappear from it were withdrawn.".to_owned());
     line(format!(
         "[write]\nmode = \"snapshot\"\nkey = {}\n",
@@ -90,6 +157,9 @@ pub fn pipeline_text(request: &AddRequest, survey: &Survey) -> String {
     ));
     line(format!("[origin]\nprovider = {}\ntitle = {}", quoted(&provider), quoted(&title)));
     line(format!("citation = {}", quoted(&format!("{provider}, {title}, {}", request.url))));
+    if let Some(comment) = &conclusion.comment {
+        line(format!("# {}", one_line(comment)));
+    }
     match &request.licence {
         Some(licence) => line(format!("licence = {}", quoted(licence))),
         None => line(
@@ -102,6 +172,27 @@ pub fn pipeline_text(request: &AddRequest, survey: &Survey) -> String {
     };
     line(format!("redistribution = \"{redistribution}\""));
     text
+}
+
+/// Says what was seen of the key.
+fn key_comment(survey: &Survey) -> String {
+    if survey.key.is_empty() {
+        return format!(
+            "# No first columns were unique together in {} rows: without a key, whole rows are compared.",
+            survey.rows
+        );
+    }
+    let key: Vec<String> = survey.key.iter().map(free_name).collect();
+    format!(
+        "# Unique together in all {} rows, and never missing where `required` says so: {}.",
+        survey.rows,
+        key.join(", ")
+    )
+}
+
+/// A comment stays one line, whatever a provider wrote.
+fn one_line(text: &str) -> String {
+    text.split(char::is_control).flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ")
 }
 
 /// Declared names do not start with `_`, which is what made names of years do.

@@ -1,7 +1,6 @@
 //! What one real answer is made of: format, dialect, and the types of its columns, inferred from the whole of it. The
 //! bytes are untrusted, so [`survey_in_child`] looks at them in a confined process.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -9,20 +8,19 @@ use std::process::{Command, ExitCode, Stdio};
 
 use hambar_core::{Ident, OnDrift};
 use hambar_decode::infer::{self, Inferred};
-use hambar_decode::spec::{ColumnRule, DecodeJob, DecodeLimits, FormatKind, FormatSpec, NullSpec, UnpivotSpec};
+use hambar_decode::spec::{ColumnRule, DecodeJob, FormatKind, FormatSpec, NullSpec, UnpivotSpec};
 use hambar_decode::{DecodeError, Input, for_each_member};
 use hambar_sandbox::{Confinement, Network, confine};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::outline::Outline;
 use crate::decode_pool::ProcessSettings;
 
 /// Bytes at the start that show what a body is.
 const HEAD_BYTES: u64 = 64 * 1024;
 /// Bytes of a JSON document that is searched for its records.
 const JSON_BYTES_MAX: u64 = 128 * hambar_core::limits::MIB;
-/// Arrays nest at most this deep around records.
-const RECORD_DEPTH_MAX: usize = 4;
 /// Delimiters that are tried where the text is packed and cannot be looked at as it is.
 const DELIMITERS: [&str; 4] = [",", ";", "\t", "|"];
 
@@ -35,6 +33,8 @@ pub struct SurveyRequest {
     pub file_name: String,
     /// The archive members to read, as a glob.
     pub members: Option<String>,
+    /// Where the records of a JSON answer are; the largest array of objects when absent.
+    pub record_path: Option<String>,
 }
 
 /// What was found.
@@ -54,6 +54,8 @@ pub struct Survey {
     pub rows: u64,
     /// Records that could not be read.
     pub faults: u64,
+    /// What stands around the records of a JSON answer.
+    pub outline: Option<Outline>,
 }
 
 /// Looks at a whole body. `spool_dir` takes archive members that need random access.
@@ -81,11 +83,16 @@ pub fn survey(request: &SurveyRequest, spool_dir: &Path) -> Result<Survey, Decod
     let mut base = plain(kind);
     (base.compression, base.archive) = (sniffed.compression, sniffed.archive);
     base.members.clone_from(&request.members);
+    let outline = outline(kind, &request.body, is_packed)?;
     let is_delimited = matches!(kind, FormatKind::Csv | FormatKind::Tsv);
     let candidates = match (is_delimited, is_packed) {
         (true, false) => vec![infer::dialect(&open()?)?],
         (true, true) => DELIMITERS.iter().map(|text| delimited(&base, text)).collect(),
-        (false, _) => vec![with_record_path(base, &request.body, is_packed)?],
+        (false, _) => {
+            let found = || outline.as_ref().map(|outline| outline.record_path.clone());
+            base.record_path = request.record_path.clone().or_else(found).filter(|path| !path.is_empty());
+            vec![base]
+        }
     };
     let mut best: Option<Survey> = None;
     for format in candidates {
@@ -95,6 +102,7 @@ pub fn survey(request: &SurveyRequest, spool_dir: &Path) -> Result<Survey, Decod
             best = Some(found);
         }
     }
+    let best = best.map(|found| Survey { outline, ..found });
     best.filter(|found| !found.columns.is_empty()).ok_or_else(|| DecodeError::Format {
         file: "body".to_owned(),
         format: "a table",
@@ -137,62 +145,20 @@ fn delimited(base: &FormatSpec, delimiter: &str) -> FormatSpec {
     format
 }
 
-/// The largest array of objects in a JSON document.
-fn with_record_path(mut format: FormatSpec, body: &Path, is_packed: bool) -> Result<FormatSpec, DecodeError> {
+/// Looks at a JSON document as a whole: where its records are, and what stands around them.
+fn outline(kind: FormatKind, body: &Path, is_packed: bool) -> Result<Option<Outline>, DecodeError> {
     let length = std::fs::metadata(body).map_err(read_error)?.len();
-    if format.kind != FormatKind::Json || is_packed || length > JSON_BYTES_MAX {
-        return Ok(format);
+    if kind != FormatKind::Json || is_packed || length > JSON_BYTES_MAX {
+        return Ok(None);
     }
     let text = std::fs::read(body).map_err(read_error)?;
-    if let Ok(document) = serde_json::from_slice::<Value>(&text) {
-        let (mut best, mut path) = ((0, String::new()), String::new());
-        largest_array(&document, &mut path, 0, &mut best);
-        format.record_path = Some(best.1).filter(|found| best.0 > 0 && !found.is_empty());
-    }
-    Ok(format)
-}
-
-fn largest_array(value: &Value, path: &mut String, depth: usize, best: &mut (usize, String)) {
-    if depth > RECORD_DEPTH_MAX {
-        return;
-    }
-    let length = path.len();
-    match value {
-        Value::Array(items) => {
-            let objects = items.iter().filter(|item| item.is_object()).count();
-            if objects > best.0 {
-                *best = (objects, path.clone());
-            }
-            // `[{page}, [{record}, …]]`: the World Bank's form.
-            for (index, item) in items.iter().enumerate().take(8).filter(|(_, item)| item.is_array()) {
-                path.push_str(&format!("/{index}"));
-                largest_array(item, path, depth + 1, best);
-                path.truncate(length);
-            }
-        }
-        Value::Object(members) => {
-            for (key, member) in members {
-                path.push('/');
-                path.push_str(&key.replace('~', "~0").replace('/', "~1"));
-                largest_array(member, path, depth + 1, best);
-                path.truncate(length);
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
+    // A damaged document is the decoder's to complain about, with line and column.
+    Ok(serde_json::from_slice::<Value>(&text).ok().as_ref().and_then(Outline::of))
 }
 
 fn infer_columns(input: Input, format: FormatSpec, spool_dir: &Path) -> Result<Survey, DecodeError> {
-    let job = DecodeJob {
-        format,
-        columns: Vec::new(),
-        nulls: NullSpec::default(),
-        unpivot: None,
-        on_drift: OnDrift::Quarantine,
-        ignore: Vec::new(),
-        constants: BTreeMap::new(),
-        limits: DecodeLimits::default(),
-    };
+    let mut job = DecodeJob::new(format, Vec::new());
+    job.on_drift = OnDrift::Quarantine;
     let mut found: Option<Inferred> = None;
     for_each_member(input, &job, spool_dir, &mut |_, mut source| {
         // Members of one archive have the same columns: the first shows them.
@@ -204,7 +170,7 @@ fn infer_columns(input: Input, format: FormatSpec, spool_dir: &Path) -> Result<S
         Ok(())
     })?;
     let Inferred { columns, nulls, key, unpivot, rows, faults } = found.unwrap_or_default();
-    Ok(Survey { format: job.format, columns, nulls, key, unpivot, rows, faults })
+    Ok(Survey { format: job.format, columns, nulls, key, unpivot, rows, faults, outline: None })
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -161,7 +161,11 @@ impl Classified for DecodeFailure {
             Self::Died { .. } => {
                 Some("the bytes are kept in the landing zone; look at them before the next run".to_owned())
             }
-            Self::Limit { .. } => Some("split the source into smaller files, or raise `decode` limits".to_owned()),
+            Self::Limit { .. } => Some(
+                "split the source into smaller files, or raise `decode.memory_bytes_max`, `decode.cpu_seconds_max` or \
+                 `decode.wall_seconds_max`"
+                    .to_owned(),
+            ),
             Self::Start { .. } => None,
         }
     }

@@ -15,7 +15,8 @@ pub(crate) struct Widened {
     pub(crate) changes: Vec<String>,
 }
 
-/// Returns the spec that `batch` needs, or `None` where `spec` takes it as it is.
+/// Returns the spec that `batch` needs, or `None` where `spec` takes it as it is. Whether the spec may change is the
+/// caller's part.
 pub(crate) fn widen(spec: &TableSpec, batch: &RecordBatch) -> Result<Option<Widened>, String> {
     let mut wide = spec.clone();
     let mut changes = Vec::new();
@@ -24,33 +25,23 @@ pub(crate) fn widen(spec: &TableSpec, batch: &RecordBatch) -> Result<Option<Wide
             format!("column `{}` has the type {}, which the store cannot keep", field.name(), field.data_type())
         })?;
         match wide.columns.iter_mut().find(|column| column.name.as_str() == field.name()) {
-            Some(column) if rank(&kind) > rank(&column.kind) => {
+            Some(column) if column.kind.widens_to(&kind) => {
                 changes.push(format!("{}: {} → {kind}", column.name, column.kind));
                 column.kind = kind;
             }
             // A narrower type is cast up by `align`.
-            Some(_) => {}
+            Some(column) if column.kind == kind || kind.widens_to(&column.kind) => {}
+            Some(column) => {
+                return Err(format!(
+                    "column `{}` has values of type {} and of type {kind}, and neither can become the other without loss; \
+                     declare it wide enough for both",
+                    column.name, column.kind
+                ));
+            }
             None => wide.columns.push(added_column(field, kind)?),
         }
     }
     Ok((wide != *spec).then_some(Widened { spec: wide, changes }))
-}
-
-/// The order in which types may widen; types outside it never do.
-fn rank(kind: &ColumnType) -> u8 {
-    match kind {
-        ColumnType::Int32 => 1,
-        ColumnType::Int64 => 2,
-        ColumnType::Decimal(_, _) => 3,
-        ColumnType::Float64 => 4,
-        ColumnType::String => 5,
-        ColumnType::Bool
-        | ColumnType::Date
-        | ColumnType::Timestamp
-        | ColumnType::Binary
-        | ColumnType::List(_)
-        | ColumnType::Struct(_) => 0,
-    }
 }
 
 fn added_column(field: &Field, kind: ColumnType) -> Result<ColumnSpec, String> {
@@ -164,5 +155,12 @@ mod tests {
         assert_eq!(aligned.schema().fields().len(), 2);
         assert_eq!(aligned.column(0).as_ref(), &Int64Array::from(vec![1]) as &dyn arrow::array::Array);
         assert_eq!(aligned.column(1).null_count(), 1);
+    }
+
+    #[test]
+    fn types_that_cannot_be_one_are_named() {
+        let text = batch(vec![("n", Arc::new(StringArray::from(vec!["x"])))]);
+        let refused = widen(&spec(&[("n", "int32")]), &text).unwrap_err();
+        assert!(refused.starts_with("column `n` has values of type int32 and of type string"), "{refused}");
     }
 }

@@ -15,7 +15,10 @@ pub const FAULT_POINTS: [&str; 11] = [
     "after_report",
 ];
 
-/// Hears that a run has come to one of [`FAULT_POINTS`]. May end the process.
+/// The stops at which a run that found nothing changed keeps what it learnt.
+pub const UNCHANGED_FAULT_POINTS: [&str; 2] = ["before_verified", "after_verified"];
+
+/// Hears that a run has come to one of [`FAULT_POINTS`] or [`UNCHANGED_FAULT_POINTS`]. May end the process.
 pub trait FaultPoint: std::fmt::Debug + Send + Sync {
     /// Hears of a stop.
     fn reached(&self, point: &'static str);

@@ -1,11 +1,14 @@
 //! What a run notes down on its way, for the report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::report::Drift;
 
 /// Pieces of evidence that are kept in full; the rest is counted.
 const EVIDENCE_MAX: usize = 20;
+
+/// Encodings that are named.
+const ENCODINGS_MAX: usize = 10;
 
 /// The notes of one run.
 #[derive(Debug, Default)]
@@ -15,6 +18,7 @@ pub(crate) struct RunLog {
     pub(crate) rows_received: u64,
     pub(crate) rows_rejected: u64,
     pub(crate) drift: Drift,
+    encodings: BTreeSet<String>,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -22,6 +26,7 @@ impl RunLog {
     /// Forgets what an attempt counted before it had to start again.
     pub(crate) fn start_again(&mut self) {
         self.evidence.clear();
+        self.encodings.clear();
         (self.more, self.rows_received, self.rows_rejected) = (0, 0, 0);
     }
 
@@ -42,6 +47,21 @@ impl RunLog {
         if !self.warnings.contains(&warning) {
             self.warnings.push(warning);
         }
+    }
+
+    /// Notes the encoding of a decoded body.
+    pub(crate) fn encoded(&mut self, encoding: Option<&str>) {
+        for name in encoding.into_iter().flat_map(|names| names.split(", ")) {
+            if self.encodings.len() < ENCODINGS_MAX {
+                self.encodings.insert(name.to_owned());
+            }
+        }
+    }
+
+    /// Returns the encodings that occurred, in order.
+    pub(crate) fn encoding(&self) -> Option<String> {
+        let names: Vec<&str> = self.encodings.iter().map(String::as_str).collect();
+        Some(names.join(", ")).filter(|text| !text.is_empty())
     }
 
     pub(crate) fn evidence(&self) -> Vec<String> {

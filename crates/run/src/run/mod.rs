@@ -10,12 +10,13 @@ mod prepare;
 mod reading;
 mod report;
 mod sink;
+mod verified;
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use hambar_connect::{ConnectError, Source, SourcePlan};
-use hambar_core::{Clock, Lease, LeaseOutcome, RunId, RunStamp, SystemTable, TableStore};
+use hambar_core::{Clock, CommitOutcome, Lease, LeaseOutcome, RunId, RunStamp, SystemTable, TableStore};
 use hambar_fetch::{Fetcher, Transport};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +28,7 @@ use crate::manifest::declaration_key;
 use crate::pipeline::Pipeline;
 
 pub use error::RunError;
-pub use fault::{FAULT_POINTS, FaultPoint, NoFaults};
+pub use fault::{FAULT_POINTS, FaultPoint, NoFaults, UNCHANGED_FAULT_POINTS};
 pub use report::{Drift, HostInfo, RunFailure, RunOutcome, RunReport};
 pub use sink::{News, Progress, Quiet};
 
@@ -35,6 +36,7 @@ use log::RunLog;
 use prepare::{Context, Prepared};
 use report::{dataset_row, fetch_rows, run_row, warning};
 use sink::RunSink;
+use verified::Verified;
 
 /// Makes the source that a pipeline declares; the binary knows the secrets for it.
 pub trait Sources: Debug + Send + Sync {
@@ -97,7 +99,10 @@ impl Runner {
     /// Those of the store and the source.
     pub async fn plan(&self, pipeline: &Pipeline) -> Result<SourcePlan, RunError> {
         let step = "open the table";
-        let state = self.store.open(&pipeline.table).await.map_err(|source| RunError::Store { step, source })?;
+        let mut state = self.store.open(&pipeline.table).await.map_err(|source| RunError::Store { step, source })?;
+        if let Ok(Some(verified)) = Verified::load(self.archive.as_ref(), &pipeline.name, &state).await {
+            verified.apply(&mut state.checkpoint);
+        }
         let source = self.sources.build(pipeline).map_err(|error| RunError::Plan { source: Box::new(error) })?;
         let sink = Arc::new(RunSink::new(pipeline.name.clone(), Arc::clone(&self.progress)));
         let fetcher = Fetcher::new(Arc::clone(&self.transport), sink);
@@ -149,6 +154,7 @@ impl Runner {
             rows_rejected: log.rows_rejected,
             requests,
             bytes_wire,
+            encoding: log.encoding(),
             drift: log.drift,
             warnings: log.warnings,
         };
@@ -201,7 +207,10 @@ impl Runner {
         };
         self.declare(context, log).await;
         let ready = match prepared {
-            Prepared::Unchanged => return Ok(RunOutcome::Unchanged),
+            Prepared::Unchanged(learnt) => {
+                self.keep_learnt(context, learnt.as_deref(), log).await;
+                return Ok(RunOutcome::Stored(CommitOutcome::Unchanged));
+            }
             Prepared::Ready(ready) => *ready,
         };
         let check = lease.check().await;
@@ -214,7 +223,20 @@ impl Runner {
         let committed = ready.writer.commit(ready.request).await;
         let outcome = committed.map_err(|source| RunError::Store { step: "commit", source })?;
         self.faults.reached("after_commit");
-        Ok(outcome.into())
+        if outcome == CommitOutcome::Unchanged {
+            self.keep_learnt(context, ready.learnt.as_ref(), log).await;
+        }
+        Ok(RunOutcome::Stored(outcome))
+    }
+
+    /// Keeps what a run learnt that changed nothing, so that the next one need not learn it again.
+    async fn keep_learnt(&self, context: &Context<'_>, learnt: Option<&Verified>, log: &mut RunLog) {
+        let Some(learnt) = learnt else { return };
+        self.faults.reached("before_verified");
+        if let Err(reason) = learnt.keep(self.archive.as_ref(), &context.pipeline.name).await {
+            log.warn(format!("what the run learnt was not kept, the next one reads everything again: {reason}"));
+        }
+        self.faults.reached("after_verified");
     }
 
     /// Adds a row to `system.datasets` where the declaration is not the one that was recorded last. A crash between the

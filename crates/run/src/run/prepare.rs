@@ -15,6 +15,7 @@ use super::error::RunError;
 use super::log::RunLog;
 use super::reading::{Purpose, Reading};
 use super::sink::{News, RunSink};
+use super::verified::Verified;
 use super::{Bytes, Runner};
 use crate::archive::LocalFile;
 use crate::manifest::{Header, manifest_key, read_header};
@@ -48,8 +49,8 @@ impl Context<'_> {
 /// What preparing came to.
 #[derive(Debug)]
 pub(super) enum Prepared {
-    /// There is nothing to commit.
-    Unchanged,
+    /// There is nothing to commit, but perhaps something to keep.
+    Unchanged(Option<Box<Verified>>),
     /// Everything was read and proven complete.
     Ready(Box<Ready>),
 }
@@ -61,6 +62,8 @@ pub(super) struct Ready {
     pub(super) request: CommitRequest,
     pub(super) manifest: tempfile::TempPath,
     pub(super) manifest_key: String,
+    /// What to keep where the commit changes nothing.
+    pub(super) learnt: Option<Verified>,
 }
 
 /// What an attempt found out that the next one has to know.
@@ -72,6 +75,8 @@ pub(super) struct Lessons {
     pub(super) drifts: u32,
     /// Slices that turned out to be unchanged after their rows were written in append mode, with the evidence.
     pub(super) unchanged: BTreeMap<SliceId, String>,
+    /// What was seen of them.
+    pub(super) seen: BTreeMap<SliceId, SliceState>,
     /// Slices whose raw bytes are gone.
     pub(super) raw_is_gone: BTreeSet<SliceId>,
 }
@@ -93,8 +98,18 @@ impl From<RunError> for Interrupt {
 
 /// Opens the table, plans, and reads until everything is in a writer.
 pub(super) async fn prepare(context: &Context<'_>, log: &mut RunLog) -> Result<Prepared, RunError> {
-    let state = open(context, &context.pipeline.table).await?;
+    let mut state = open(context, &context.pipeline.table).await?;
     context.reached("after_open");
+    let verified = match Verified::load(context.runner.archive.as_ref(), &context.pipeline.name, &state).await {
+        Ok(verified) => verified,
+        Err(reason) => {
+            log.warn(reason);
+            None
+        }
+    };
+    if let Some(verified) = verified.as_ref().filter(|_| !matches!(context.bytes, Bytes::Raw { .. })) {
+        verified.apply(&mut state.checkpoint);
+    }
     let source = match &context.bytes {
         Bytes::ProviderInFull if context.pipeline.table.write == WriteMode::Append && state.sequence > 0 => {
             return Err(RunError::Twice);
@@ -116,9 +131,11 @@ pub(super) async fn prepare(context: &Context<'_>, log: &mut RunLog) -> Result<P
     check_plan(context.pipeline, &state.checkpoint, &plan)?;
     context.sink.hear(News::Planned { slices: plan.slices.len(), estimate: &plan.estimate });
     context.reached("after_plan");
-    let mut lessons = Lessons::default();
+    let mut lessons = Lessons { spec: as_stored(&context.pipeline.table, &state), ..Lessons::default() };
     loop {
-        let attempt = Attempt { context, state: &state, source: &source, plan: &plan, last: last.as_ref() };
+        let manifest_hash = last.as_ref().map(|(header, _)| header.decode_hash.as_str());
+        let known_hash = verified.as_ref().map(|verified| verified.decode_hash.as_str()).or(manifest_hash);
+        let attempt = Attempt { context, state: &state, source: &source, plan: &plan, last: last.as_ref(), known_hash };
         match attempt.read(&mut lessons, log).await {
             Ok(prepared) => return Ok(prepared),
             Err(Interrupt::Failed(error)) => return Err(error),
@@ -133,6 +150,17 @@ pub(super) async fn prepare(context: &Context<'_>, log: &mut RunLog) -> Result<P
 pub(super) async fn open(context: &Context<'_>, spec: &TableSpec) -> Result<TableState, RunError> {
     let opened = context.runner.store.open(spec).await;
     opened.map_err(|source: StoreError| RunError::Store { step: "open the table", source })
+}
+
+/// The declared table in the wider types that earlier runs needed; `None` where there are none.
+fn as_stored(declared: &TableSpec, state: &TableState) -> Option<TableSpec> {
+    let mut stored = declared.clone();
+    for (name, kind) in &state.wider {
+        if let Some(column) = stored.columns.iter_mut().find(|column| column.name == *name) {
+            column.kind = kind.clone();
+        }
+    }
+    (stored != *declared).then_some(stored)
 }
 
 /// The manifest of the table's newest commit, if it is there.
@@ -172,6 +200,8 @@ struct Attempt<'a, 'b> {
     source: &'a Arc<dyn Source>,
     plan: &'a SourcePlan,
     last: Option<&'a (Header, LocalFile)>,
+    /// The form of the declaration that is known to give the rows that are there.
+    known_hash: Option<&'a str>,
 }
 
 impl Attempt<'_, '_> {
@@ -200,9 +230,11 @@ impl Attempt<'_, '_> {
             self.read_again(&mut reading, &again).await?;
         }
         if !reading.has_news() && withdrawn.is_empty() {
-            return Ok(Prepared::Unchanged);
+            let learnt = Verified::of(self.context, self.state, self.known_hash, reading.checkpoint());
+            return Ok(Prepared::Unchanged(learnt.map(Box::new)));
         }
-        let ready = reading.finish(&withdrawn).await?;
+        let mut ready = reading.finish(&withdrawn).await?;
+        ready.learnt = Verified::of(self.context, self.state, self.known_hash, &ready.request.checkpoint);
         Ok(Prepared::Ready(Box::new(ready)))
     }
 
@@ -220,7 +252,7 @@ impl Attempt<'_, '_> {
     fn slices_to_read_again(&self, reading: &mut Reading<'_, '_>, is_some_gone: bool) -> Vec<SliceId> {
         let mode = self.context.pipeline.table.write;
         let hash = self.context.pipeline.decode_hash();
-        let is_other_form = self.last.is_some_and(|(header, _)| header.decode_hash != hash);
+        let is_other_form = self.known_hash.is_some_and(|known| known != hash);
         let unchanged: Vec<SliceId> = reading.unchanged().cloned().collect();
         let is_incremental = |id: &SliceId| matches!(self.state.checkpoint.slice(id).position, Position::At(_));
         match mode {
@@ -250,7 +282,7 @@ impl Attempt<'_, '_> {
             let raw = RawSource::new(archive, manifest.clone(), self.context.pipeline.job.clone(), Some(wanted));
             let slices = raw.slices().map_err(|source| RunError::Manifest { source })?;
             refetch.retain(|id| !slices.iter().any(|slice| slice.id == **id));
-            reading.read(Arc::new(raw), slices, Purpose::Again).await?;
+            reading.read(Arc::new(raw), slices, Purpose::FromRaw).await?;
         }
         let from_start = |slice: &&Slice| refetch.contains(&slice.id);
         let slices = self.plan.slices.iter().filter(from_start).cloned();

@@ -36,6 +36,8 @@ pub(super) enum Purpose {
     Collect,
     /// Although they are unchanged.
     Again,
+    /// Likewise, but from the landing zone.
+    FromRaw,
 }
 
 /// One pass: everything that was read, on its way into a writer.
@@ -93,6 +95,8 @@ impl<'a, 'b> Reading<'a, 'b> {
     ) -> Result<Self, RunError> {
         let spec = lessons.spec.clone().unwrap_or_else(|| context.pipeline.table.clone());
         let manifest = ManifestWriter::start(header).map_err(|source| RunError::Manifest { source })?;
+        let mut checkpoint = state.checkpoint.clone();
+        checkpoint.slices.extend(lessons.seen.clone());
         Ok(Self {
             context,
             state,
@@ -101,7 +105,7 @@ impl<'a, 'b> Reading<'a, 'b> {
             spec,
             writer: None,
             manifest,
-            checkpoint: state.checkpoint.clone(),
+            checkpoint,
             unchanged: BTreeMap::new(),
             work: Vec::new(),
             queue: VecDeque::new(),
@@ -128,10 +132,19 @@ impl<'a, 'b> Reading<'a, 'b> {
         self.log.warn(warning.to_owned());
     }
 
-    /// Says whether there is something to commit. Without rows only a snapshot, or a table's first commit, is news.
+    /// How far everything was read.
+    pub(super) fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// Says whether there is something to commit. Without rows that is a snapshot, a table's first commit, or a slice
+    /// that moved on: a window of time in which nothing happened is not read again.
     pub(super) fn has_news(&self) -> bool {
         let is_told_by_rows = self.context.pipeline.table.write != WriteMode::Snapshot && self.state.sequence > 0;
-        self.slices_read > 0 && !(is_told_by_rows && self.rows == 0 && self.log.rows_rejected == 0)
+        let has_rows = self.rows > 0 || self.log.rows_rejected > 0;
+        let has_moved =
+            |(id, slice): (&SliceId, &SliceState)| slice.position != self.state.checkpoint.slice(id).position;
+        self.slices_read > 0 && (!is_told_by_rows || has_rows || self.checkpoint.slices.iter().any(has_moved))
     }
 
     /// Reads `slices` of `source` to their ends.
@@ -179,7 +192,7 @@ impl<'a, 'b> Reading<'a, 'b> {
         let is_gone = matches!(&error, ConnectError::Fetch { source: FetchError::NotRecorded { .. }, .. });
         // Raw bytes that retention has removed: start again and ask the provider for this slice.
         let is_provider = !matches!(self.context.bytes, super::Bytes::Raw { .. });
-        if *purpose == Purpose::Again && is_gone && is_provider && self.lessons.raw_is_gone.insert(slice.id.clone()) {
+        if *purpose == Purpose::FromRaw && is_gone && is_provider && self.lessons.raw_is_gone.insert(slice.id.clone()) {
             return Interrupt::Again;
         }
         RunError::Read { slice: slice.id.clone(), source: Box::new(error) }.into()
@@ -211,7 +224,7 @@ impl<'a, 'b> Reading<'a, 'b> {
         match event {
             SliceEvent::Unchanged { evidence } => {
                 let slice = self.work[work].slice.id.clone();
-                if self.work[work].purpose == Purpose::Again {
+                if self.work[work].purpose != Purpose::Collect {
                     return Err(RunError::NoProof { slice }.into());
                 }
                 self.work[work].has_ended = true;
@@ -230,12 +243,17 @@ impl<'a, 'b> Reading<'a, 'b> {
                 self.work[work].has_ended = true;
                 if self.is_same_as_before(work, &reached, &seen) {
                     let slice = self.work[work].slice.id.clone();
+                    // The validators may be new although the bytes are not.
+                    let rows = self.work[work].slice.from.seen.as_ref().map_or(0, |before| before.rows);
+                    let state = SliceState { position: reached.clone(), seen: Some(Seen { rows, ..seen.clone() }) };
                     if self.work[work].pages == 0 {
                         self.work[work].held.clear();
+                        self.checkpoint.slices.insert(slice.clone(), state);
                         self.note_unchanged(&slice, "sha256".to_owned());
                         return Ok(());
                     }
                     if self.spec.write == WriteMode::Append {
+                        self.lessons.seen.insert(slice.clone(), state);
                         self.lessons.unchanged.insert(slice, "sha256".to_owned());
                         return Err(Interrupt::Again);
                     }
@@ -401,6 +419,7 @@ impl<'a, 'b> Reading<'a, 'b> {
         self.work[page.work].records += report.records;
         self.log.rows_received += report.records;
         self.log.drift.join(&report.columns_added, &report.columns_missing);
+        self.log.encoded(report.encoding.as_deref());
         let (declared, landed) = (&self.context.pipeline.job.format, &page.page.landed);
         let line = PageLine {
             slice,
@@ -441,7 +460,10 @@ impl<'a, 'b> Reading<'a, 'b> {
         }
         self.log.prove(&proof.evidence);
         let state = SliceState { position: reached, seen: Some(Seen { rows: records, ..seen }) };
-        self.checkpoint.slices.insert(id.clone(), state.clone());
+        if self.work[work].purpose != Purpose::FromRaw {
+            // Raw bytes stand for what the provider has now: what was seen of that counts.
+            self.checkpoint.slices.insert(id.clone(), state.clone());
+        }
         self.unchanged.remove(&id);
         self.slices_read += 1;
         self.context.sink.hear(News::SliceDone(&id));
@@ -471,6 +493,6 @@ impl<'a, 'b> Reading<'a, 'b> {
         let manifest = self.manifest.finish().map_err(|source| RunError::Manifest { source })?;
         let key = manifest_key(&self.context.pipeline.name, self.state.sequence + 1, &self.context.stamp.run);
         let request = CommitRequest { checkpoint: self.checkpoint, rows_expected: self.rows };
-        Ok(Ready { writer, request, manifest, manifest_key: key })
+        Ok(Ready { writer, request, manifest, manifest_key: key, learnt: None })
     }
 }

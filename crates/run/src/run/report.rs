@@ -16,29 +16,8 @@ const EVIDENCE_CHARS_MAX: usize = 2_000;
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunOutcome {
-    /// New rows are visible.
-    Committed {
-        /// Version of the current table.
-        version: u64,
-        /// Rows that are new or replaced others.
-        rows: u64,
-        /// Rows whose earlier value went to the history.
-        revised: u64,
-        /// Rows that the provider withdrew.
-        withdrawn: u64,
-    },
-    /// Nothing changed since the last commit.
-    Unchanged,
-    /// This run had committed already.
-    AlreadyApplied {
-        /// The version that holds it.
-        version: u64,
-    },
-    /// Another run committed first; nothing was published.
-    Conflict {
-        /// The run that won.
-        winner: RunId,
-    },
+    /// The store was asked to publish; or what was received proved that nothing has changed.
+    Stored(CommitOutcome),
     /// Something went wrong; nothing was published.
     Failed(RunFailure),
     /// The user or the system stopped it; nothing was published.
@@ -56,10 +35,10 @@ impl RunOutcome {
     /// Returns the word in `system.runs.outcome`.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Committed { .. } => "committed",
-            Self::Unchanged => "unchanged",
-            Self::AlreadyApplied { .. } => "already_applied",
-            Self::Conflict { .. } => "conflict",
+            Self::Stored(CommitOutcome::Committed { .. }) => "committed",
+            Self::Stored(CommitOutcome::Unchanged) => "unchanged",
+            Self::Stored(CommitOutcome::AlreadyApplied { .. }) => "already_applied",
+            Self::Stored(CommitOutcome::Conflict { .. }) => "conflict",
             Self::Failed(_) => "failed",
             Self::Cancelled => "cancelled",
             Self::Busy { .. } => "busy",
@@ -69,23 +48,12 @@ impl RunOutcome {
     /// Returns the class of an outcome that is no success.
     pub fn class(&self) -> Option<ErrorClass> {
         match self {
-            Self::Committed { .. } | Self::Unchanged | Self::AlreadyApplied { .. } => None,
-            Self::Conflict { .. } | Self::Busy { .. } => Some(ErrorClass::Conflict),
+            Self::Stored(
+                CommitOutcome::Committed { .. } | CommitOutcome::Unchanged | CommitOutcome::AlreadyApplied { .. },
+            ) => None,
+            Self::Stored(CommitOutcome::Conflict { .. }) | Self::Busy { .. } => Some(ErrorClass::Conflict),
             Self::Failed(failure) => Some(failure.class),
             Self::Cancelled => Some(ErrorClass::Cancelled),
-        }
-    }
-}
-
-impl From<CommitOutcome> for RunOutcome {
-    fn from(outcome: CommitOutcome) -> Self {
-        match outcome {
-            CommitOutcome::Committed { version, rows, revised, withdrawn } => {
-                Self::Committed { version, rows, revised, withdrawn }
-            }
-            CommitOutcome::Unchanged => Self::Unchanged,
-            CommitOutcome::AlreadyApplied { version } => Self::AlreadyApplied { version },
-            CommitOutcome::Conflict { winner } => Self::Conflict { winner },
         }
     }
 }
@@ -159,6 +127,8 @@ pub struct RunReport {
     pub requests: u64,
     /// Body bytes on the wire.
     pub bytes_wire: u64,
+    /// Character encoding of what was decoded, found or declared; several where bodies differ.
+    pub encoding: Option<String>,
     /// How columns differed.
     pub drift: Drift,
     /// What went wrong without stopping the run.
@@ -203,24 +173,27 @@ pub(crate) fn run_row(report: &RunReport, host: &HostInfo) -> RecordBatch {
         ("host", host.host.clone().into()),
         ("pid", u64::from(host.pid).into()),
         ("hambar_version", host.version.clone().into()),
+        ("encoding", report.encoding.clone().into()),
     ];
     if let Some(class) = report.outcome.class() {
         row.push(("error_class", class.name().into()));
     }
     match &report.outcome {
-        RunOutcome::Committed { version, rows, revised, withdrawn } => row.extend([
+        RunOutcome::Stored(CommitOutcome::Committed { version, rows, revised, withdrawn }) => row.extend([
             ("version", Cell::from(*version)),
             ("rows_committed", (*rows).into()),
             ("rows_revised", (*revised).into()),
             ("rows_withdrawn", (*withdrawn).into()),
         ]),
-        RunOutcome::AlreadyApplied { version } => row.push(("version", (*version).into())),
-        RunOutcome::Conflict { winner } => row.push(("error", format!("run {winner} committed first").into())),
+        RunOutcome::Stored(CommitOutcome::AlreadyApplied { version }) => row.push(("version", (*version).into())),
+        RunOutcome::Stored(CommitOutcome::Conflict { winner }) => {
+            row.push(("error", format!("run {winner} committed first").into()));
+        }
         RunOutcome::Failed(failure) => row.push(("error", failure.messages.join(": ").into())),
         RunOutcome::Busy { holder, since } => {
             row.push(("error", format!("{holder} holds the lease since {since}").into()))
         }
-        RunOutcome::Unchanged | RunOutcome::Cancelled => {}
+        RunOutcome::Stored(CommitOutcome::Unchanged) | RunOutcome::Cancelled => {}
     }
     system_batch(SystemTable::Runs, &[row])
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod add;
+mod learnt;
 mod schema;
 mod specs;
 mod state_machine;

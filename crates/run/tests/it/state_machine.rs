@@ -153,7 +153,7 @@ async fn a_snapshot_needs_a_source_that_brings_everything() {
 }
 
 #[tokio::test]
-async fn an_incremental_slice_without_news_is_unchanged() {
+async fn a_slice_that_moves_on_without_news_is_committed_once() {
     let world = World::new("mode = \"upsert\"\nkey = [\"key\"]");
     let at = |text: &str| world.source.lock().unwrap().position = Position::At(text.into());
     at("2024");
@@ -161,9 +161,14 @@ async fn an_incremental_slice_without_news_is_unchanged() {
     world.outcome().await;
     at("2025");
     world.script(&[("s", Pages(vec![""], None))]);
-    assert_eq!(world.outcome().await, "unchanged: content length");
+    assert_eq!(world.outcome().await, "committed 2: 0 rows, 0 revised, 0 withdrawn; received 0, rejected 0");
+    let slice = |world: &World| world.table().state.checkpoint.slices.values().next().unwrap().position.clone();
+    assert_eq!(slice(&world), Position::At("2025".into()));
+    assert_eq!(world.outcome().await, "unchanged: unchanged: sha256", "it stands where it stood");
+    at("2026");
     world.script(&[("s", Pages(vec!["b,1"], None))]);
-    assert_eq!(world.outcome().await, "committed 2: 1 rows, 0 revised, 0 withdrawn; received 1, rejected 0");
+    assert_eq!(world.outcome().await, "committed 3: 1 rows, 0 revised, 0 withdrawn; received 1, rejected 0");
+    assert_eq!((world.rows().as_str(), slice(&world)), ("a,1 b,1", Position::At("2026".into())));
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use hambar_connect::{ConnectError, Estimate, Page, Proof, Slice, SliceEvent, Sou
 use hambar_core::provenance::reject_fields;
 use hambar_core::{
     Checkpoint, Clock, CommitOutcome, CommitRequest, Lease, LeaseOutcome, Position, RunStamp, Seen, SliceId,
-    StoreError, SystemTable, TableName, TableSpec, TableState, TableStore, TableWriter, WriteMode,
+    StoreError, SystemTable, TableName, TableSpec, TableState, TableStore, TableWriter, Validators, WriteMode,
 };
 use hambar_decode::DecodeReport;
 use hambar_decode::worker::FrameWriter;
@@ -161,7 +161,11 @@ impl TableWriter for MemoryWriter {
             WriteMode::Append => self.rows.len() as u64,
             _ => new.iter().filter(|(key, rest)| before.get(*key) != Some(rest)).count() as u64,
         };
-        if rows + withdrawn + self.rejected == 0 && table.state.sequence > 0 {
+        let positions = |checkpoint: &Checkpoint| {
+            checkpoint.slices.iter().map(|(id, slice)| (id.clone(), slice.position.clone())).collect::<Vec<_>>()
+        };
+        let stands_still = positions(&table.state.checkpoint) == positions(&request.checkpoint);
+        if rows + withdrawn + self.rejected == 0 && stands_still && table.state.sequence > 0 {
             return Ok(CommitOutcome::Unchanged);
         }
         table.rejected += self.rejected;
@@ -180,6 +184,8 @@ pub(crate) enum Script {
     Pages(Vec<&'static str>, Option<u64>),
     /// A 304, if the slice was seen before; else these bodies.
     NotModified(Vec<&'static str>),
+    /// A 304, if the slice was seen with this entity tag; else this body.
+    Tagged(&'static str, &'static str),
     /// Pages that never end with a proof.
     NoProof(&'static str),
     /// Never answers.
@@ -212,12 +218,18 @@ impl Source for ScriptedSource {
     fn read(&self, slice: Slice, _fetch: Fetcher) -> BoxStream<'static, Result<SliceEvent, ConnectError>> {
         let (_, script) = self.slices.iter().find(|(name, _)| *name == slice.id.0).unwrap();
         self.reads.lock().unwrap().push(slice.id.0.clone());
+        let seen_tag = slice.from.seen.as_ref().and_then(|seen| seen.validators.etag.clone());
         let (bodies, announced) = match script {
             Script::Pages(bodies, announced) => (bodies.clone(), *announced),
             Script::NotModified(_) if slice.from.seen.is_some() => {
                 let unchanged = SliceEvent::Unchanged { evidence: "304".to_owned() };
                 return futures::stream::iter([Ok(unchanged)]).boxed();
             }
+            Script::Tagged(tag, _) if seen_tag.as_deref() == Some(*tag) => {
+                let unchanged = SliceEvent::Unchanged { evidence: "304".to_owned() };
+                return futures::stream::iter([Ok(unchanged)]).boxed();
+            }
+            Script::Tagged(_, body) => (vec![*body], None),
             Script::NotModified(bodies) => (bodies.clone(), None),
             Script::NoProof(body) => {
                 return futures::stream::iter([Ok(SliceEvent::Page(Box::new(self.page(body))))]).boxed();
@@ -229,7 +241,9 @@ impl Source for ScriptedSource {
             }
         };
         let pages: Vec<Page> = bodies.iter().map(|body| self.page(body)).collect();
-        let seen = Seen { sha256: hash(&bodies.join("|")), ..Seen::default() };
+        let etag = if let Script::Tagged(tag, _) = script { Some((*tag).to_owned()) } else { None };
+        let validators = Validators { etag, last_modified: None };
+        let seen = Seen { sha256: hash(&bodies.join("|")), validators, ..Seen::default() };
         let proof = Proof { evidence: "content length".to_owned(), records_announced: announced };
         let end = SliceEvent::End { proof, reached: self.position.clone(), seen };
         let events = pages.into_iter().map(|page| SliceEvent::Page(Box::new(page))).chain([end]).map(Ok);
@@ -446,12 +460,12 @@ impl World {
 pub(crate) fn said(report: &RunReport) -> String {
     let received = format!("received {}, rejected {}", report.rows_received, report.rows_rejected);
     match &report.outcome {
-        RunOutcome::Committed { version, rows, revised, withdrawn } => {
+        RunOutcome::Stored(CommitOutcome::Committed { version, rows, revised, withdrawn }) => {
             format!("committed {version}: {rows} rows, {revised} revised, {withdrawn} withdrawn; {received}")
         }
         RunOutcome::Failed(failure) => format!("failed ({}): {}", failure.class, failure.messages.join(": ")),
-        RunOutcome::Conflict { winner } => format!("conflict with {winner}"),
-        RunOutcome::Unchanged => format!("unchanged: {}", report.evidence_text()),
+        RunOutcome::Stored(CommitOutcome::Conflict { winner }) => format!("conflict with {winner}"),
+        RunOutcome::Stored(CommitOutcome::Unchanged) => format!("unchanged: {}", report.evidence_text()),
         other => other.name().to_owned(),
     }
 }

@@ -1,0 +1,1 @@
+SELECT origin, sum(delay) AS total, count(*) AS n FROM (SELECT origin, delay, rank() OVER (PARTITION BY origin ORDER BY delay DESC) AS place FROM bench.flights) t WHERE place <= 3 GROUP BY origin ORDER BY origin

@@ -1,0 +1,1 @@
+SELECT c.city, count(*) AS n, sum(f.distance) AS total FROM bench.flights f JOIN (VALUES ('JFK', 'New York'), ('LGA', 'New York'), ('EWR', 'New York'), ('ORD', 'Chicago'), ('MDW', 'Chicago'), ('DFW', 'Dallas'), ('DAL', 'Dallas')) AS c(code, city) ON f.destination = c.code GROUP BY c.city ORDER BY 1

@@ -1,0 +1,1 @@
+SELECT count(*) AS n, sum(delay) AS total, max(delay) AS worst FROM (SELECT delay FROM bench.delays WHERE _recorded_at <= TIMESTAMPTZ '2024-01-15 00:00:00+00' UNION ALL SELECT delay FROM bench.delays__history WHERE _recorded_at <= TIMESTAMPTZ '2024-01-15 00:00:00+00' AND _superseded_at > TIMESTAMPTZ '2024-01-15 00:00:00+00') t

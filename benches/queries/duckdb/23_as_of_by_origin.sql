@@ -1,0 +1,1 @@
+SELECT origin, count(*) AS n, sum(delay) AS total FROM (SELECT origin, delay FROM bench.delays WHERE _recorded_at <= TIMESTAMPTZ '2024-01-15 00:00:00+00' UNION ALL SELECT origin, delay FROM bench.delays__history WHERE _recorded_at <= TIMESTAMPTZ '2024-01-15 00:00:00+00' AND _superseded_at > TIMESTAMPTZ '2024-01-15 00:00:00+00') t GROUP BY origin ORDER BY origin

@@ -1,0 +1,42 @@
+//! Optimizer rules that DataFusion lacks, or has in a form that is not always exact: rows of a ranking that cannot be
+//! among the first, several distinct counts at once, expressions over texts that repeat, and groups by such texts. Each is a
+//! rewrite to an equal plan.
+
+mod coded_groups;
+mod codes;
+mod distinct_counts;
+mod fallback;
+mod leaders;
+mod memo;
+mod memoize;
+mod ranking;
+
+use std::sync::Arc;
+
+use datafusion::optimizer::OptimizerRule;
+use datafusion::optimizer::optimizer::Optimizer;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+
+/// Returns the rules for logical plans, DataFusion's own included.
+pub(crate) fn logical() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = Optimizer::new().rules;
+    let place = rules.iter().position(|rule| rule.name() == "single_distinct_aggregation_to_group_by");
+    rules.insert(place.unwrap_or(rules.len()), Arc::new(distinct_counts::DistinctCounts));
+    rules
+}
+
+/// Returns the rules for physical plans, DataFusion's own included.
+pub(crate) fn physical() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    // Before filters go down to the files, which then use the same expressions.
+    let place = rules.iter().position(|rule| rule.name() == "FilterPushdown");
+    rules.insert(place.unwrap_or(0), Arc::new(memoize::Memoize));
+    // Before distribution and order are enforced: the rows are then sorted once fewer are left.
+    let place = rules.iter().position(|rule| rule.name() == "EnsureRequirements");
+    rules.insert(place.unwrap_or(0), Arc::new(ranking::Ranking));
+    // Last but for the checks: what it makes is not to be rearranged.
+    let place = rules.iter().position(|rule| rule.name() == "EnsureCooperative");
+    rules.insert(place.unwrap_or(rules.len()), Arc::new(coded_groups::CodedGroups));
+    rules
+}

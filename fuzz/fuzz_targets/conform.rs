@@ -1,0 +1,5 @@
+//! Fuzzes the target `conform`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| hambar_fuzz::run("conform", data));
