@@ -358,7 +358,7 @@ pub(crate) struct AddTokenArguments {
     #[arg(long, value_name = "NAMESPACE", required = true, value_delimiter = ',')]
     pub(crate) scope: Vec<String>,
     /// Days until it expires.
-    #[arg(long, default_value_t = 365)]
+    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) days: u32,
 }
 

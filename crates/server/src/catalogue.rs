@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use futures::TryStreamExt;
-use hambar_core::TableName;
+use hambar_core::{ErrorClass, TableName};
 use hambar_lake::Lake;
 use hambar_query::{QueryError, QueryLimits, QueryPool, Question};
 use serde::Serialize;
@@ -117,11 +117,16 @@ impl Catalogue {
             return Ok(Arc::default());
         }
         let question = Question::new(STATEMENT, self.limits.clone());
-        let rows = self.pool.run(&question, CancellationToken::new()).await?;
+        let mut rows = self.pool.run(&question, CancellationToken::new()).await?;
         let version = rows.versions().first().map_or(0, |read| read.version);
         let mut datasets = BTreeMap::new();
-        for batch in rows.try_collect::<Vec<_>>().await? {
+        while let Some(batch) = rows.try_next().await? {
             datasets.extend((0..batch.num_rows()).filter_map(|row| dataset(&batch, row)));
+        }
+        // Tables without their terms would be served as if there were none.
+        if rows.is_truncated() {
+            let message = "the declarations of all tables do not fit the limits of a query's result".to_owned();
+            return Err(QueryError::Execute { class: ErrorClass::Limit, message });
         }
         let datasets = Arc::new(datasets);
         *known = Some(Known { version, looked_at: Instant::now(), datasets: Arc::clone(&datasets) });

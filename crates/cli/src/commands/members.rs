@@ -52,13 +52,13 @@ async fn add_token(context: &Context, arguments: &AddTokenArguments) -> Result<(
     };
     let (lake, members) = open(context).await?;
     let (token, secret) = members.add_token(&wanted).await?;
-    record(context, &lake, "token added", &format!("{}/{}", token.organisation, token.name), Some(&token.id)).await?;
     eprintln!(
         "token `{}` of {}/{}, valid until {expires_at}; it is shown once:",
         token.id, token.organisation, token.name
     );
+    // Before it is written down: a token that is made and never shown is of no use to anybody.
     println!("{}", secret.reveal());
-    Ok(())
+    record(context, &lake, "token added", &format!("{}/{}", token.organisation, token.name), Some(&token.id)).await
 }
 
 async fn revoke(context: &Context, token: &str) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use hambar_core::TableStore;
 use hambar_lake::Access;
 use hambar_query::QueryLimits;
@@ -59,16 +59,22 @@ pub(crate) async fn serve(context: &Context, arguments: &ServeArguments) -> Resu
     let routes = router(front.clone(), authenticator.clone(), http.clone(), stop.clone());
     let scheme = if tls.is_some() { "https" } else { "http" };
     println!("listening on {scheme}://{}", listener.address());
-    let served = tokio::spawn(serve_http(listener, tls, routes, front.clone(), http, stop.clone()));
+    let mut served = tokio::spawn(serve_http(listener, tls, routes, front.clone(), http, stop.clone()));
     let watched = tokio::spawn({
         let (front, authenticator) = (front.clone(), authenticator.clone());
         async move { front.watch(&authenticator).await }
     });
-    told_to_stop().await?;
+    tokio::select! {
+        told = told_to_stop() => told?,
+        ended = &mut served => {
+            ended.context("the listener ended badly")?;
+            bail!("the listener ended without being told to");
+        }
+    }
     eprintln!("going down: queries have {} s to end", settings.drain_seconds);
     stop.cancel();
     front.stop(Duration::from_secs(settings.drain_seconds)).await;
-    if tokio::time::timeout(CLOSE_TIME_MAX, served).await.is_err() {
+    if tokio::time::timeout(CLOSE_TIME_MAX, &mut served).await.is_err() {
         tracing::warn!("connections were cut that did not close in time");
     }
     watched.await.context("the watch over tokens ended badly")
@@ -111,6 +117,7 @@ fn front_settings(context: &Context, settings: &ServerConfig) -> Result<FrontSet
         admission: AdmissionLimits {
             running_max: if queries.workers > 0 { queries.workers } else { 2 * cores },
             running_per_member_max: queries.per_member_max,
+            running_per_organisation_max: (queries.per_organisation_max > 0).then_some(queries.per_organisation_max),
             queue_max: queries.queue_max,
             queue_per_member_max: queries.queue_per_member_max,
             queue_time_max: seconds(queries.queue_seconds_max),
@@ -130,6 +137,7 @@ fn http_settings(settings: &ServerConfig) -> HttpSettings {
         write_time_max: seconds(connections.write_seconds_max),
         cache_bytes_max: settings.cache_bytes_max,
         open_metrics: settings.open_metrics,
+        trusted_proxies: settings.trusted_proxies.clone(),
     }
 }
 

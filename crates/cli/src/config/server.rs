@@ -1,5 +1,6 @@
 //! `[server]`: where it listens, who may come in, and what queries may use.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
@@ -12,6 +13,7 @@ use serde::Deserialize;
 pub(crate) struct ServerConfig {
     pub(crate) listen: String,
     pub(crate) allow_plaintext: bool,
+    pub(crate) trusted_proxies: Vec<IpAddr>,
     pub(crate) anonymous: bool,
     pub(crate) public: Vec<String>,
     pub(crate) open_metrics: bool,
@@ -52,6 +54,7 @@ pub(crate) struct QueriesConfig {
     pub(crate) workers: usize,
     pub(crate) threads: usize,
     pub(crate) per_member_max: usize,
+    pub(crate) per_organisation_max: usize,
     pub(crate) queue_max: usize,
     pub(crate) queue_per_member_max: usize,
     pub(crate) queue_seconds_max: u64,

@@ -7,8 +7,12 @@ use std::time::Duration;
 
 use hambar_core::{Classified, Clock, ErrorClass, StoreError, TableName};
 use hambar_query::QueryError;
+use jiff::Timestamp;
+use tokio::time::Instant;
 
-use super::{Members, Principal, TokenRecord};
+use super::attempts::Attempts;
+use super::steady::Steady;
+use super::{Members, MembersState, Principal, TokenRecord};
 use crate::catalogue::Catalogue;
 
 /// Bytes of a token that are looked at.
@@ -23,6 +27,9 @@ pub enum AccessError {
     /// The token is unknown, expired or revoked.
     #[error("the token is not valid")]
     Token,
+    /// The token is not valid either, after many others from the same address.
+    #[error("the token is not valid, like many before it from this address")]
+    Tried,
     /// The store did not tell about members.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -74,6 +81,7 @@ impl Classified for AccessError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Needed | Self::Token => ErrorClass::Denied,
+            Self::Tried => ErrorClass::Quota,
             Self::Store(error) => error.class(),
             Self::Slow { .. } => ErrorClass::Store,
             Self::Catalogue(error) => error.class(),
@@ -86,7 +94,7 @@ impl Classified for AccessError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Needed | Self::Token => Some("ask whoever runs this centre for a token".to_owned()),
+            Self::Needed | Self::Token | Self::Tried => Some("ask whoever runs this centre for a token".to_owned()),
             Self::Unknown { .. } => Some("`hambar members list` shows what there is".to_owned()),
             Self::Store(error) => error.hint(),
             _ => None,
@@ -109,13 +117,27 @@ pub struct Authenticator {
     members: Members,
     catalogue: Catalogue,
     anonymous: Anonymous,
-    clock: Arc<dyn Clock>,
+    clock: Steady,
+    attempts: Arc<Attempts>,
 }
 
 impl Authenticator {
     /// Makes one over the members and the licences of a store.
     pub fn new(members: Members, catalogue: Catalogue, anonymous: Anonymous, clock: Arc<dyn Clock>) -> Self {
-        Self { members, catalogue, anonymous, clock }
+        Self { members, catalogue, anonymous, clock: Steady::new(clock), attempts: Arc::default() }
+    }
+
+    /// Now, as far as tokens are concerned.
+    fn now(&self, state: &MembersState) -> Timestamp {
+        self.clock.now(state.newest_instant())
+    }
+
+    /// Says whether the members can be read, and so the store.
+    ///
+    /// # Errors
+    /// Where they cannot.
+    pub async fn is_ready(&self) -> Result<(), AccessError> {
+        self.members.state().await.map(|_| ())
     }
 
     /// Returns whoever shows no token.
@@ -136,20 +158,29 @@ impl Authenticator {
         Ok(Principal::anonymous(address, tables))
     }
 
-    /// Returns the holder of a token.
+    /// Returns the holder of a token. `address` is where it was shown.
     ///
     /// # Errors
-    /// [`AccessError::Token`] for every token that is not valid, whatever is wrong with it.
-    pub async fn token(&self, secret: &str) -> Result<Principal, AccessError> {
-        if secret.len() > TOKEN_BYTES_MAX {
-            return Err(AccessError::Token);
+    /// [`AccessError::Token`] for every token that is not valid, whatever is wrong with it, and [`AccessError::Tried`]
+    /// after many of them. A valid token is let in all the same: an address may be that of many people.
+    pub async fn token(&self, secret: &str, address: Option<IpAddr>) -> Result<Principal, AccessError> {
+        if secret.len() <= TOKEN_BYTES_MAX {
+            let mut state = self.members.state().await?;
+            // It may have been made a moment ago; who only guesses does not make the store be read.
+            if state.token_of(secret).is_none() && !self.attempts.is_over(address, Instant::now()) {
+                state = self.members.state_just_now().await?;
+            }
+            let now = self.now(&state);
+            if let Some(record) = state.token_of(secret).filter(|record| record.is_valid(now)) {
+                return Ok(Principal::member(record));
+            }
         }
-        let mut state = self.members.state().await?;
-        if state.token_of(secret).is_none() {
-            state = self.members.state_just_now().await?;
-        }
-        let record = state.token_of(secret).filter(|record| record.is_valid(self.clock.now()));
-        record.map(Principal::member).ok_or(AccessError::Token)
+        Err(self.refused(address))
+    }
+
+    /// Counts a proof that failed, and says which failure it is.
+    pub fn refused(&self, address: Option<IpAddr>) -> AccessError {
+        if self.attempts.add(address, Instant::now()) { AccessError::Token } else { AccessError::Tried }
     }
 
     /// Returns the valid token with this id or called `organisation/name`, for protocols in which the secret is proven
@@ -159,7 +190,7 @@ impl Authenticator {
     /// [`AccessError::Token`] where there is none.
     pub async fn record(&self, name: &str) -> Result<TokenRecord, AccessError> {
         let state = self.members.state().await?;
-        let now = self.clock.now();
+        let now = self.now(&state);
         let found = state.tokens.iter().find(|record| {
             record.is_valid(now)
                 && (record.id == name || name.split_once('/') == Some((&record.organisation, &record.name)))
@@ -181,7 +212,7 @@ impl Authenticator {
             return Ok(self.anonymous != Anonymous::Refused);
         };
         let state = self.members.state().await?;
-        let record = state.token(id).filter(|record| record.is_valid(self.clock.now()));
+        let record = state.token(id).filter(|record| record.is_valid(self.now(&state)));
         Ok(record.is_some_and(|record| Principal::member(record) == *principal))
     }
 }

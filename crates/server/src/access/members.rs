@@ -2,12 +2,12 @@
 //! again. A change writes the next number, created only if absent, so that of two administrators one has to look again.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use hambar_core::{Clock, StoreError};
 use hambar_lake::Lake;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,11 @@ const FOLDER: &str = "members";
 const STATE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// States kept besides the newest, for people who want to see what was changed.
 const PAST_KEPT: u64 = 100;
+/// However many changes there are, a state stays for so long after it was replaced: servers read on from it.
+const PAST_TIME_MIN: SignedDuration = SignedDuration::from_hours(24);
+/// A server that knows only an older state lists the folder: the states between may be gone. Less than
+/// [`PAST_TIME_MIN`].
+const LIST_AGAIN_AFTER: Duration = Duration::from_secs(60 * 60);
 /// A state that was read so long ago is read again before it is used.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// A state this old is read again where it does not know a token: it may have been made since.
@@ -110,6 +115,15 @@ impl MembersState {
         self.tokens.iter().find(|record| record.sha256 == hash)
     }
 
+    /// Returns the last instant that the state tells of. A clock that is behind it is wrong.
+    pub fn newest_instant(&self) -> Option<Timestamp> {
+        let made = self.organisations.iter().map(|organisation| organisation.created_at);
+        made.chain(
+            self.tokens.iter().flat_map(|token| [Some(token.created_at), token.revoked_at].into_iter().flatten()),
+        )
+        .max()
+    }
+
     /// Returns the token with this id.
     pub fn token(&self, id: &str) -> Option<&TokenRecord> {
         self.tokens.iter().find(|record| record.id == id)
@@ -121,7 +135,9 @@ impl MembersState {
 pub struct Members {
     store: Arc<dyn ObjectStore>,
     clock: Arc<dyn Clock>,
-    known: Arc<Mutex<Option<Known>>>,
+    known: Arc<RwLock<Option<Known>>>,
+    /// Held by whoever reads the store; whom a recent state is enough for does not wait for it.
+    reading: Arc<Mutex<()>>,
 }
 
 #[derive(Debug, Clone)]
@@ -133,7 +149,7 @@ struct Known {
 impl Members {
     /// The members of `lake`.
     pub fn new(lake: &Lake, clock: Arc<dyn Clock>) -> Self {
-        Self { store: lake.object_store(), clock, known: Arc::default() }
+        Self { store: lake.object_store(), clock, known: Arc::default(), reading: Arc::default() }
     }
 
     /// Returns the members as they were at most five seconds ago.
@@ -153,24 +169,36 @@ impl Members {
     }
 
     async fn state_within(&self, age_max: Duration) -> Result<Arc<MembersState>, AccessError> {
-        let mut known = self.known.lock().await;
-        if let Some(known) = known.as_ref()
-            && known.read_at.elapsed() < age_max
-        {
-            return Ok(Arc::clone(&known.state));
+        let recent = |known: Known| (known.read_at.elapsed() < age_max).then_some(known.state);
+        if let Some(state) = self.known().and_then(recent) {
+            return Ok(state);
+        }
+        let _reading = self.reading.lock().await;
+        // Whoever was before may just have read it.
+        let old = self.known();
+        if let Some(state) = old.clone().and_then(recent) {
+            return Ok(state);
         }
         let asked_at = Instant::now();
-        let old = known.clone();
         let read = tokio::time::timeout(AGE_MAX - READ_AGAIN_AFTER, self.newest(old.as_ref())).await;
         match (read, &old) {
             (Ok(Ok(state)), _) => {
-                *known = Some(Known { state: Arc::clone(&state), read_at: asked_at });
+                self.learn(Some(Known { state: Arc::clone(&state), read_at: asked_at }));
                 Ok(state)
             }
             (Ok(Err(_)) | Err(_), Some(old)) if old.read_at.elapsed() < AGE_MAX => Ok(Arc::clone(&old.state)),
             (Ok(Err(error)), _) => Err(error),
             (Err(_), _) => Err(AccessError::Slow { limit: AGE_MAX }),
         }
+    }
+
+    fn known(&self) -> Option<Known> {
+        // It is replaced as a whole, so that a panic elsewhere cannot leave it half changed.
+        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn learn(&self, known: Option<Known>) {
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
     }
 
     /// Adds an organisation.
@@ -264,7 +292,7 @@ impl Members {
             match self.store.put_opts(&path, PutPayload::from(content), options).await {
                 Ok(_) => {
                     self.forget(state.number).await;
-                    *self.known.lock().await = None;
+                    self.learn(None);
                     return Ok(());
                 }
                 Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {}
@@ -274,26 +302,37 @@ impl Members {
         Err(AccessError::Contended { attempts: ATTEMPTS_MAX })
     }
 
-    /// Removes a state that is old enough.
+    /// Removes the states that are old enough, by the store's own clock.
     async fn forget(&self, number: u64) {
-        if let Some(old) = number.checked_sub(PAST_KEPT) {
-            // It does no harm where it stays.
-            let _ = self.store.delete(&path_of(old)).await;
+        let listed = match self.store.list_with_delimiter(Some(&Path::from(FOLDER))).await {
+            Ok(listed) => listed,
+            Err(error) => return tracing::warn!(%error, "old states of the members not looked for"),
+        };
+        let Some(newest) = listed.objects.iter().map(|object| object.last_modified).max() else { return };
+        for object in listed.objects {
+            let age = (newest - object.last_modified).num_seconds();
+            let is_past = number_of(&object.location).is_some_and(|old| old + PAST_KEPT < number);
+            if is_past
+                && age > PAST_TIME_MIN.as_secs()
+                && let Err(error) = self.store.delete(&object.location).await
+            {
+                // It does no harm where it stays.
+                tracing::debug!(%error, path = %object.location, "old state of the members not removed");
+            }
         }
     }
 
-    /// Reads the newest state, on from the one that is known.
+    /// Reads the newest state: on from the one that is known, where it is recent enough for all later ones to be there.
     async fn newest(&self, known: Option<&Known>) -> Result<Arc<MembersState>, AccessError> {
-        let mut newest = match known {
+        let recent = known.filter(|known| known.read_at.elapsed() < LIST_AGAIN_AFTER);
+        let mut newest = match recent {
             Some(known) => Arc::clone(&known.state),
-            None => {
-                let number = self.newest_number().await?;
-                let found = match number {
-                    Some(number) => self.read(number).await?,
-                    None => None,
-                };
-                Arc::new(found.unwrap_or_default())
-            }
+            None => Arc::new(match self.newest_number().await? {
+                Some(number) => {
+                    self.read(number).await?.ok_or_else(|| damaged(number, &"it was listed and is gone"))?
+                }
+                None => MembersState::default(),
+            }),
         };
         while let Some(next) = self.read(newest.number + 1).await? {
             newest = Arc::new(next);
@@ -309,8 +348,7 @@ impl Members {
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(storage("list", &folder, error)),
         };
-        let number = |path: &Path| path.filename()?.strip_suffix(".json")?.parse::<u64>().ok();
-        Ok(listed.objects.iter().filter_map(|object| number(&object.location)).max())
+        Ok(listed.objects.iter().filter_map(|object| number_of(&object.location)).max())
     }
 
     async fn read(&self, number: u64) -> Result<Option<MembersState>, AccessError> {
@@ -327,6 +365,10 @@ impl Members {
         let state: MembersState = serde_json::from_slice(&bytes).map_err(|error| damaged(number, &error))?;
         if state.number == number { Ok(Some(state)) } else { Err(damaged(number, &"it has another number inside")) }
     }
+}
+
+fn number_of(path: &Path) -> Option<u64> {
+    path.filename()?.strip_suffix(".json")?.parse().ok()
 }
 
 fn path_of(number: u64) -> Path {
@@ -410,6 +452,7 @@ mod tests {
         let (ended, _) = members.add_token(&token("ended", Some("2025-12-31T23:59:59Z"))).await.unwrap();
         let (lasting, _) = members.add_token(&token("lasting", Some("2026-01-01T00:00:01Z"))).await.unwrap();
         assert_eq!((ended.is_valid(Fixed.now()), lasting.is_valid(Fixed.now())), (false, true));
+        assert_eq!(members.state().await.unwrap().newest_instant(), Some(Fixed.now()));
         lake.object_store().put(&path_of(4), PutPayload::from_static(b"{")).await.unwrap();
         assert!(Members::new(&lake, Arc::new(Fixed)).state().await.is_err());
     }

@@ -1,9 +1,11 @@
 //! Who asks and what they may see: members with tokens, kept in the bucket, and anonymous readers where the
 //! configuration lets them in.
 
+mod attempts;
 mod authenticator;
 mod members;
 mod principal;
+mod steady;
 mod token;
 
 pub use authenticator::{AccessError, Anonymous, Authenticator};

@@ -16,6 +16,8 @@ pub struct AdmissionLimits {
     pub running_max: usize,
     /// Queries of one member that run at once.
     pub running_per_member_max: usize,
+    /// Queries of all members of one organisation that run at once.
+    pub running_per_organisation_max: Option<usize>,
     /// Queries that wait.
     pub queue_max: usize,
     /// Queries of one member that wait.
@@ -35,9 +37,10 @@ pub(crate) struct Admission {
 struct State {
     running: usize,
     running_of: HashMap<String, usize>,
+    running_in: HashMap<String, usize>,
     queued: usize,
     /// Members by the turn at which they are next, so that whoever was served goes to the end.
-    order: VecDeque<String>,
+    order: VecDeque<Party>,
     queue_of: HashMap<String, BTreeMap<u64, oneshot::Sender<Turn>>>,
     tickets: u64,
 }
@@ -45,11 +48,20 @@ struct State {
 /// A place in the queue: its number, and where the turn will come from.
 type Queued = (u64, oneshot::Receiver<Turn>);
 
+/// Whose queries count together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Party {
+    /// The member.
+    pub(crate) member: String,
+    /// The organisation, where there is one.
+    pub(crate) organisation: Option<String>,
+}
+
 /// The right to run one query. Dropping it lets the next one in.
 #[derive(Debug)]
 pub(crate) struct Turn {
     admission: Admission,
-    member: String,
+    party: Party,
 }
 
 impl Admission {
@@ -64,11 +76,11 @@ impl Admission {
     }
 
     /// Waits for a turn.
-    pub(crate) async fn turn(&self, member: &str) -> Result<Turn, FrontError> {
-        let Some((ticket, turn)) = self.enter(member)? else {
-            return Ok(Turn { admission: self.clone(), member: member.to_owned() });
+    pub(crate) async fn turn(&self, party: &Party) -> Result<Turn, FrontError> {
+        let Some((ticket, turn)) = self.enter(party)? else {
+            return Ok(Turn { admission: self.clone(), party: party.clone() });
         };
-        let place = Place { admission: self, member, ticket };
+        let place = Place { admission: self, member: &party.member, ticket };
         let limit = self.limits.queue_time_max;
         match tokio::time::timeout(limit, turn).await {
             Ok(Ok(turn)) => Ok(turn),
@@ -80,12 +92,12 @@ impl Admission {
     }
 
     /// Starts at once, or takes a place in the queue.
-    fn enter(&self, member: &str) -> Result<Option<Queued>, FrontError> {
+    fn enter(&self, party: &Party) -> Result<Option<Queued>, FrontError> {
         let limits = &self.limits;
+        let member = &party.member;
         let mut state = self.state();
-        let own = state.running_of.get(member).copied().unwrap_or(0);
-        if state.running < limits.running_max && own < limits.running_per_member_max && state.queued == 0 {
-            state.started(member);
+        if state.queued == 0 && state.running < limits.running_max && state.may_run(party, limits) {
+            state.started(party);
             return Ok(None);
         }
         let waiting = state.queue_of.get(member).map_or(0, BTreeMap::len);
@@ -100,9 +112,9 @@ impl Admission {
         let ticket = state.tickets;
         state.queued += 1;
         if waiting == 0 {
-            state.order.push_back(member.to_owned());
+            state.order.push_back(party.clone());
         }
-        state.queue_of.entry(member.to_owned()).or_default().insert(ticket, send);
+        state.queue_of.entry(member.clone()).or_default().insert(ticket, send);
         drop(state);
         self.serve();
         Ok(Some((ticket, receive)))
@@ -112,11 +124,11 @@ impl Admission {
     fn serve(&self) {
         loop {
             let mut state = self.state();
-            let Some((member, send)) = state.next(&self.limits) else { return };
-            state.started(&member);
+            let Some((party, send)) = state.next(&self.limits) else { return };
+            state.started(&party);
             drop(state);
             // A turn that nobody waits for any more is dropped, which lets the next one in.
-            let unwanted = send.send(Turn { admission: self.clone(), member });
+            let unwanted = send.send(Turn { admission: self.clone(), party });
             drop(unwanted);
         }
     }
@@ -128,29 +140,46 @@ impl Admission {
 }
 
 impl State {
-    fn started(&mut self, member: &str) {
+    fn may_run(&self, party: &Party, limits: &AdmissionLimits) -> bool {
+        let of_member = self.running_of.get(&party.member).copied().unwrap_or(0);
+        let is_free = |organisation: &String, limit| self.running_in.get(organisation).copied().unwrap_or(0) < limit;
+        let organisation = party.organisation.as_ref().zip(limits.running_per_organisation_max);
+        of_member < limits.running_per_member_max
+            && organisation.is_none_or(|(organisation, limit)| is_free(organisation, limit))
+    }
+
+    fn started(&mut self, party: &Party) {
         self.running += 1;
-        *self.running_of.entry(member.to_owned()).or_insert(0) += 1;
+        *self.running_of.entry(party.member.clone()).or_insert(0) += 1;
+        if let Some(organisation) = &party.organisation {
+            *self.running_in.entry(organisation.clone()).or_insert(0) += 1;
+        }
+    }
+
+    fn ended(&mut self, party: &Party) {
+        self.running = self.running.saturating_sub(1);
+        count_down(&mut self.running_of, &party.member);
+        if let Some(organisation) = &party.organisation {
+            count_down(&mut self.running_in, organisation);
+        }
     }
 
     /// Takes the next query out of the queue: the longest waiting one of the first member who may run another.
-    fn next(&mut self, limits: &AdmissionLimits) -> Option<(String, oneshot::Sender<Turn>)> {
+    fn next(&mut self, limits: &AdmissionLimits) -> Option<(Party, oneshot::Sender<Turn>)> {
         if self.running >= limits.running_max {
             return None;
         }
-        let may_run =
-            |member: &String| self.running_of.get(member).copied().unwrap_or(0) < limits.running_per_member_max;
-        let place = self.order.iter().position(may_run)?;
-        let member = self.order.remove(place)?;
-        let queue = self.queue_of.get_mut(&member)?;
+        let place = self.order.iter().position(|party| self.may_run(party, limits))?;
+        let party = self.order.remove(place)?;
+        let queue = self.queue_of.get_mut(&party.member)?;
         let (_, send) = queue.pop_first()?;
         self.queued -= 1;
         if queue.is_empty() {
-            self.queue_of.remove(&member);
+            self.queue_of.remove(&party.member);
         } else {
-            self.order.push_back(member.clone());
+            self.order.push_back(party.clone());
         }
-        Some((member, send))
+        Some((party, send))
     }
 
     fn leave(&mut self, member: &str, ticket: u64) {
@@ -161,7 +190,16 @@ impl State {
         self.queued -= 1;
         if queue.is_empty() {
             self.queue_of.remove(member);
-            self.order.retain(|waiting| waiting != member);
+            self.order.retain(|waiting| waiting.member != member);
+        }
+    }
+}
+
+fn count_down(counts: &mut HashMap<String, usize>, name: &str) {
+    if let Some(count) = counts.get_mut(name) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(name);
         }
     }
 }
@@ -181,15 +219,7 @@ impl Drop for Place<'_> {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let mut state = self.admission.state();
-        state.running = state.running.saturating_sub(1);
-        if let Some(count) = state.running_of.get_mut(&self.member) {
-            *count -= 1;
-            if *count == 0 {
-                state.running_of.remove(&self.member);
-            }
-        }
-        drop(state);
+        self.admission.state().ended(&self.party);
         self.admission.serve();
     }
 }
@@ -202,22 +232,47 @@ mod tests {
         Admission::new(AdmissionLimits {
             running_max: running,
             running_per_member_max: of_member,
+            running_per_organisation_max: None,
             queue_max: queue,
             queue_per_member_max: queue_of_member,
             queue_time_max: Duration::from_millis(500),
         })
     }
 
+    fn party(member: &str) -> Party {
+        Party { member: member.to_owned(), organisation: None }
+    }
+
+    #[tokio::test]
+    async fn an_organisation_with_many_tokens_has_one_share() {
+        let limits = AdmissionLimits::clone(&admission(4, 2, 100, 10).limits);
+        let admission = Admission::new(AdmissionLimits { running_per_organisation_max: Some(2), ..limits });
+        let of = |member: &str, organisation: &str| Party {
+            member: member.to_owned(),
+            organisation: Some(organisation.to_owned()),
+        };
+        let one = admission.turn(&of("a1", "a")).await.unwrap();
+        let two = admission.turn(&of("a2", "a")).await.unwrap();
+        assert!(matches!(admission.turn(&of("a3", "a")).await, Err(FrontError::Waited { .. })));
+        let other = admission.turn(&of("b1", "b")).await.unwrap();
+        drop(one);
+        let three = admission.turn(&of("a3", "a")).await.unwrap();
+        assert_eq!(admission.load(), (3, 0));
+        drop((two, three, other));
+        assert_eq!(admission.load(), (0, 0));
+        assert!(admission.state().running_in.is_empty());
+    }
+
     #[tokio::test]
     async fn turns_go_round_the_members() {
         let admission = admission(1, 1, 100, 10);
-        let first = admission.turn("greedy").await.unwrap();
+        let first = admission.turn(&party("greedy")).await.unwrap();
         let (send, mut served) = tokio::sync::mpsc::unbounded_channel();
         for (number, member) in ["greedy", "greedy", "greedy", "modest"].into_iter().enumerate() {
             let (admission, send) = (admission.clone(), send.clone());
             tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_millis(20 * number as u64)).await;
-                let _turn = admission.turn(member).await.unwrap();
+                let _turn = admission.turn(&party(member)).await.unwrap();
                 send.send(member).unwrap();
             });
         }
@@ -235,15 +290,15 @@ mod tests {
     #[tokio::test]
     async fn a_full_queue_refuses_and_a_long_wait_ends() {
         let admission = admission(2, 1, 2, 1);
-        let one = admission.turn("one").await.unwrap();
+        let one = admission.turn(&party("one")).await.unwrap();
         let waiting = tokio::spawn({
             let admission = admission.clone();
-            async move { admission.turn("one").await.map(|_| ()) }
+            async move { admission.turn(&party("one")).await.map(|_| ()) }
         });
         tokio::time::sleep(Duration::from_millis(50)).await;
-        assert!(matches!(admission.turn("one").await, Err(FrontError::MemberBusy { .. })));
+        assert!(matches!(admission.turn(&party("one")).await, Err(FrontError::MemberBusy { .. })));
         // Somebody else gets in past a member who is at his limit.
-        let other = admission.turn("other").await.unwrap();
+        let other = admission.turn(&party("other")).await.unwrap();
         assert!(matches!(waiting.await.unwrap(), Err(FrontError::Waited { .. })));
         assert_eq!(admission.load(), (2, 0));
         drop((one, other));

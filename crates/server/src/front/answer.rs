@@ -47,6 +47,8 @@ pub struct Answer {
     facts: Facts,
     sources: Vec<Source>,
     is_truncated: bool,
+    /// Whether the turn lasts until the answer is dropped, not only until its last row.
+    is_held: bool,
 }
 
 impl Answer {
@@ -59,7 +61,18 @@ impl Answer {
             record,
             sources,
             is_truncated: false,
+            is_held: false,
         }
+    }
+
+    /// Keeps the turn until the answer is dropped: what was made of its rows still takes memory.
+    pub(crate) fn hold(&mut self) {
+        self.is_held = true;
+    }
+
+    /// Returns how many rows there were so far.
+    pub(crate) fn rows(&self) -> u64 {
+        self.record.rows
     }
 
     /// Returns the query's id.
@@ -90,7 +103,9 @@ impl Answer {
     fn end(&mut self, outcome: Outcome) {
         // In this order: the worker is free before somebody else is let in.
         self.rows = None;
-        self.turn = None;
+        if !self.is_held {
+            self.turn = None;
+        }
         self.record.end(outcome);
     }
 }

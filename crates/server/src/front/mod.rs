@@ -14,13 +14,16 @@ use std::time::Duration;
 
 use hambar_core::system::Cell;
 use hambar_core::{Clock, TableStore};
-use hambar_query::{Description, Facts, Parameters, QueryLimits, QueryPool, Question, WorkerSettings};
+use hambar_query::{
+    Description, Facts, Parameters, QueryError, QueryLimits, QueryPool, Question, RowStream, VersionRead,
+    WorkerSettings,
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::access::{Authenticator, Principal};
+use crate::access::{AccessError, Authenticator, Principal};
 use crate::catalogue::Catalogue;
-use admission::Admission;
 pub use admission::AdmissionLimits;
+use admission::{Admission, Party};
 pub use answer::{Answer, Source};
 pub(crate) use audit::Audit;
 pub use error::FrontError;
@@ -149,7 +152,7 @@ impl QueryFront {
         let metrics = Metrics::new();
         let ceiling = settings.workers.limits.clone();
         let pool = QueryPool::start(settings.workers, settings.admission.running_max + OWN_WORKERS)?;
-        let own = QueryLimits { result_rows_max: None, reader_time_max: None, ..ceiling.clone() };
+        let own = QueryLimits { reader_time_max: None, ..ceiling.clone() };
         let inner = Inner {
             catalogue: Catalogue::new(lake, pool.clone(), own),
             pool,
@@ -173,9 +176,8 @@ impl QueryFront {
         let mut record = Record::start(&ask, inner.clock.now(), &inner.registry, &inner.audit, &inner.metrics);
         let outcome = self.admitted(&ask, &mut record).await;
         match outcome {
-            Ok((rows, turn)) => {
+            Ok((rows, turn, sources)) => {
                 record.versions = rows.versions().to_vec();
-                let sources = self.sources(&record.versions).await;
                 Ok(Answer::new(rows, turn, record, sources))
             }
             Err(error) => {
@@ -189,20 +191,21 @@ impl QueryFront {
         &self,
         ask: &Ask,
         record: &mut Record,
-    ) -> Result<(hambar_query::RowStream, admission::Turn), FrontError> {
-        let stopped = || FrontError::Query(hambar_query::QueryError::Stopped);
+    ) -> Result<(RowStream, admission::Turn, Vec<Source>), FrontError> {
+        let stopped = || FrontError::Query(QueryError::Stopped);
         if self.inner.stopping.is_cancelled() {
             return Err(FrontError::Stopping);
         }
-        let member = ask.principal.counted_as();
+        let party = party(&ask.principal);
         let turn = tokio::select! {
             biased;
             () = record.stop.cancelled() => return Err(stopped()),
-            turn = self.inner.admission.turn(&member) => turn?,
+            turn = self.inner.admission.turn(&party) => turn?,
         };
         record.queued();
         let rows = self.inner.pool.run(&self.question(ask), record.stop.clone()).await?;
-        Ok((rows, turn))
+        let sources = self.sources(rows.versions()).await?;
+        Ok((rows, turn, sources))
     }
 
     /// Says which columns and parameters a statement has and what it reads, without running it.
@@ -213,7 +216,7 @@ impl QueryFront {
         if self.inner.stopping.is_cancelled() {
             return Err(FrontError::Stopping);
         }
-        let _turn = self.inner.admission.turn(&ask.principal.counted_as()).await?;
+        let _turn = self.inner.admission.turn(&party(&ask.principal)).await?;
         Ok(self.inner.pool.describe(&self.question(ask)).await?)
     }
 
@@ -226,15 +229,16 @@ impl QueryFront {
         }
     }
 
-    /// Returns whom to name for what a query reads. A catalogue that cannot be read names nobody, and is logged.
-    async fn sources(&self, versions: &[hambar_query::VersionRead]) -> Vec<Source> {
-        match self.inner.catalogue.datasets().await {
-            Ok(datasets) => answer::sources(versions, &datasets),
-            Err(error) => {
-                tracing::warn!(error = %hambar_core::Chain(&error), "sources of an answer not known");
-                Vec::new()
-            }
+    /// Returns whom to name for these versions, and on which terms they may be used.
+    ///
+    /// # Errors
+    /// Where that cannot be read: no answer goes out without it.
+    pub async fn sources(&self, versions: &[VersionRead]) -> Result<Vec<Source>, FrontError> {
+        if versions.is_empty() {
+            return Ok(Vec::new());
         }
+        let datasets = self.inner.catalogue.datasets().await?;
+        Ok(answer::sources(versions, &datasets))
     }
 
     /// Returns the queries that `who` may see: their own, and for operators all of them.
@@ -289,9 +293,12 @@ impl QueryFront {
         ]);
     }
 
-    /// Writes a refused login down.
-    pub fn login_refused(&self, protocol: Protocol, address: Option<IpAddr>) {
+    /// Writes a refused login down. Of many from one address, only the first ones: the rest is counted.
+    pub fn login_refused(&self, protocol: Protocol, address: Option<IpAddr>, error: &AccessError) {
         self.inner.metrics.logins_refused.inc();
+        if matches!(error, AccessError::Tried) {
+            return;
+        }
         self.inner.audit.add(vec![
             ("started_at", self.inner.clock.now().into()),
             ("event", "login".into()),
@@ -334,4 +341,8 @@ impl QueryFront {
         }
         self.inner.audit.flush().await;
     }
+}
+
+fn party(principal: &Principal) -> Party {
+    Party { member: principal.counted_as(), organisation: principal.organisation().map(str::to_owned) }
 }

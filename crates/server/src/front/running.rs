@@ -91,10 +91,11 @@ impl Registry {
         self.queries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the queries that `who` may see: their own, and for operators all of them.
+    /// Returns the queries that `who` may see: their own, and for operators all of them. People without a token see
+    /// none: many of them may share an address.
     pub(crate) fn list(&self, who: &Principal) -> Vec<RunningQuery> {
         let queries = self.queries();
-        let seen = queries.iter().filter(|(_, entry)| may_touch(who, &entry.principal));
+        let seen = queries.iter().filter(|(_, entry)| who.token().is_some() && may_touch(who, &entry.principal));
         seen.map(|(id, entry)| RunningQuery {
             id: id.to_string(),
             member: entry.principal.name(),

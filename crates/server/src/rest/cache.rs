@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use hambar_lake::Lake;
-use hambar_query::{Facts, QueryError};
+use hambar_query::{Facts, QueryError, QueryLimits};
 use http::{HeaderMap, StatusCode, header};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -16,6 +16,8 @@ use crate::front::{Ask, Source};
 
 /// Statements whose tables are remembered.
 const STATEMENTS_MAX: usize = 10_000;
+/// Longer answers are not held: clients that are slow to take them would keep their memory after they had to go.
+const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// Answers of so many bytes are expected when room is made for them.
 const ENTRY_BYTES_EXPECTED: u64 = 16 * 1024;
 /// Bytes that an entry costs besides its body.
@@ -79,14 +81,16 @@ impl Results {
     }
 
     pub(crate) fn keep(&self, tag: &str, whole: &Arc<Whole>) {
-        if let Some(answers) = &self.answers {
+        if let Some(answers) = &self.answers
+            && whole.body.len() <= ANSWER_BYTES_MAX
+        {
             answers.insert(tag.to_owned(), Arc::clone(whole));
         }
     }
 }
 
-/// Returns the key of a question.
-pub(crate) fn key(ask: &Ask) -> Key {
+/// Returns the key of a question. `variant` tells apart what is made of the same rows in different ways.
+pub(crate) fn key(ask: &Ask, ceiling: &QueryLimits, variant: &str) -> Key {
     let mut context = Context::new(&SHA256);
     let mut add = |bytes: &[u8]| {
         context.update(&(bytes.len() as u64).to_le_bytes());
@@ -96,12 +100,15 @@ pub(crate) fn key(ask: &Ask) -> Key {
     // What cannot be written down is told apart by nothing else, and is never the key of another question.
     add(&ask.parameters.to_ipc().unwrap_or_default());
     add(&serde_json::to_vec(ask.principal.visibility()).unwrap_or_default());
-    add(format!("{:?}", ask.limits).as_bytes());
+    // Those that hold, so that an answer that was cut off is not the answer of a server that allows more.
+    add(format!("{:?}", ask.limits.within(ceiling)).as_bytes());
+    add(variant.as_bytes());
     finish(context)
 }
 
-/// Returns the entity tag of an answer. It is a weak one: rows without an order may come in another order.
-pub(crate) fn tag(key: Key, facts: &Facts, format: Format) -> String {
+/// Returns the entity tag of an answer. It is a weak one: rows without an order may come in another order. What is said
+/// of the sources is a part of the answer.
+pub(crate) fn tag(key: Key, facts: &Facts, format: Format, sources: &[Source]) -> String {
     let mut context = Context::new(&SHA256);
     context.update(&key.0);
     context.update(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes());
@@ -111,6 +118,7 @@ pub(crate) fn tag(key: Key, facts: &Facts, format: Format) -> String {
     for read in &versions {
         context.update(format!("\0{}@{}", read.table, read.version).as_bytes());
     }
+    context.update(&serde_json::to_vec(sources).unwrap_or_default());
     let Key(digest) = finish(context);
     let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     format!("W/\"{hex}\"")

@@ -9,19 +9,19 @@ use axum::body::{Body, Bytes};
 use axum::response::Response;
 use futures::{Stream, StreamExt};
 use hambar_core::Chain;
+use hambar_query::QueryLimits;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tokio::io::AsyncReadExt;
 
+use super::body::{self, PIECE_BYTES};
 use super::cache::Whole;
 use super::encode::{EncodeError, Encoder, Head, Rest, Tail};
 use super::format::Format;
-use super::problem::Problem;
-use crate::front::{Answer, FrontError, Source};
+use super::problem::{self, Problem};
+use crate::front::{Answer, AskedLimits, FrontError, Source};
 
 /// An answer of at most so many bytes is sent whole, with its length and with everything known about it.
 const WHOLE_BYTES_MAX: usize = 1024 * 1024;
-/// Bodies are sent in pieces of so many bytes.
-const PIECE_BYTES: usize = 64 * 1024;
 /// Bytes of the header that names the sources; where they are more, it names the tables only.
 const SOURCES_BYTES_MAX: usize = 4 * 1024;
 
@@ -34,14 +34,40 @@ const SOURCES: HeaderName = HeaderName::from_static("hambar-sources");
 
 /// An answer ready to be sent.
 pub(crate) enum Delivery {
-    /// Small, and complete.
-    Whole(Arc<Whole>),
-    /// Large, or a file.
+    /// Complete, with the query whose turn it keeps until it was sent.
+    Whole(Arc<Whole>, Box<Answer>),
+    /// On its way, or a file.
     Stream(Response),
 }
 
-/// Puts an answer into its form. `is_asked` says that the client itself set the limit of rows.
-pub(crate) async fn deliver(mut answer: Answer, format: Format, is_asked: bool) -> Result<Delivery, Problem> {
+/// The limits of a result that the client set himself, and therefore need not be told that they were reached.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OwnLimits {
+    rows: Option<u64>,
+    has_bytes: bool,
+    server_rows: Option<u64>,
+}
+
+impl OwnLimits {
+    /// The limits of a request that are no looser than the server's.
+    pub(crate) fn of(asked: &AskedLimits, ceiling: &QueryLimits) -> Self {
+        let is_own = |rows: &u64| ceiling.result_rows_max.is_none_or(|limit| *rows <= limit);
+        Self {
+            rows: asked.result_rows_max.filter(is_own),
+            has_bytes: asked.result_bytes_max.is_some_and(|bytes| bytes <= ceiling.result_bytes_max),
+            server_rows: ceiling.result_rows_max,
+        }
+    }
+
+    /// Says whether it was one of them that cut an answer off after `rows`.
+    fn explain(self, rows: u64) -> bool {
+        self.rows == Some(rows) || self.has_bytes && self.server_rows != Some(rows)
+    }
+}
+
+/// Puts an answer into its form.
+pub(crate) async fn deliver(mut answer: Answer, format: Format, own: OwnLimits) -> Result<Delivery, Problem> {
+    answer.hold();
     let sources: Arc<[Source]> = answer.sources().into();
     let head = Head { query: answer.id().to_string(), schema: answer.schema(), sources: sources.to_vec() };
     let mut encoder = Encoder::new(format, &head).map_err(|error| not_encoded(&error))?;
@@ -49,7 +75,7 @@ pub(crate) async fn deliver(mut answer: Answer, format: Format, is_asked: bool) 
     while body.len() <= WHOLE_BYTES_MAX {
         let Some(batch) = answer.next().await else {
             let truncated = answer.is_truncated().then_some(LIMIT);
-            return whole(encoder, truncated, format, body, sources).await;
+            return whole(encoder, truncated, format, body, sources, answer).await;
         };
         // Nothing is sent yet, so that an error still gets its status.
         let (next, bytes) =
@@ -57,7 +83,7 @@ pub(crate) async fn deliver(mut answer: Answer, format: Format, is_asked: bool) 
         encoder = next;
         body.extend_from_slice(&bytes);
     }
-    let mut response = Response::new(Body::from_stream(stream(encoder, answer, format, body, is_asked)));
+    let mut response = Response::new(Body::from_stream(stream(encoder, answer, format, body, own)));
     about(response.headers_mut(), format, &sources);
     Ok(Delivery::Stream(response))
 }
@@ -68,6 +94,7 @@ async fn whole(
     format: Format,
     mut body: Vec<u8>,
     sources: Arc<[Source]>,
+    answer: Answer,
 ) -> Result<Delivery, Problem> {
     let tail = Tail { truncated, next: None };
     let finished = {
@@ -81,24 +108,30 @@ async fn whole(
         }
         file => file,
     };
-    pack(rest, format, sources, tail)
+    pack(rest, format, sources, tail, answer)
 }
 
 /// Makes an answer that is complete ready to be sent.
-pub(crate) fn pack(rest: Rest, format: Format, sources: Arc<[Source]>, tail: Tail) -> Result<Delivery, Problem> {
+pub(crate) fn pack(
+    rest: Rest,
+    format: Format,
+    sources: Arc<[Source]>,
+    tail: Tail,
+    answer: Answer,
+) -> Result<Delivery, Problem> {
     let Tail { truncated, next } = tail;
     let status = status(format, truncated);
     let mut whole = Whole { status, format, truncated, sources, next, body: Bytes::new() };
     match rest {
         Rest::Bytes(body) => {
             whole.body = Bytes::from(body);
-            Ok(Delivery::Whole(Arc::new(whole)))
+            Ok(Delivery::Whole(Arc::new(whole), Box::new(answer)))
         }
         Rest::File(file) => {
             let length = file.metadata().map(|meta| meta.len()).map_err(|error| not_encoded(&error.into()))?;
-            let mut response = whole_response(&whole);
+            let mut response = whole_response(&whole, ());
             response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-            *response.body_mut() = Body::from_stream(pieces_of(tokio::fs::File::from_std(file)));
+            *response.body_mut() = Body::from_stream(pieces_of(tokio::fs::File::from_std(file), answer));
             Ok(Delivery::Stream(response))
         }
     }
@@ -112,9 +145,9 @@ pub(crate) fn status(format: Format, truncated: Option<&'static str>) -> StatusC
     }
 }
 
-/// The response of a whole answer.
-pub(crate) fn whole_response(whole: &Whole) -> Response {
-    let mut response = Response::new(Body::from(whole.body.clone()));
+/// The response of a whole answer. `guard` is dropped once it was sent.
+pub(crate) fn whole_response(whole: &Whole, guard: impl Send + Unpin + 'static) -> Response {
+    let mut response = Response::new(body::pieces(whole.body.clone(), guard));
     *response.status_mut() = whole.status;
     about(response.headers_mut(), whole.format, &whole.sources);
     if let Some(truncated) = whole.truncated {
@@ -199,7 +232,7 @@ struct Sending {
     encoder: Option<Encoder>,
     answer: Answer,
     format: Format,
-    is_asked: bool,
+    own: OwnLimits,
     ready: Bytes,
 }
 
@@ -208,9 +241,9 @@ fn stream(
     answer: Answer,
     format: Format,
     ready: Vec<u8>,
-    is_asked: bool,
+    own: OwnLimits,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    let state = Sending { encoder: Some(encoder), answer, format, is_asked, ready: Bytes::from(ready) };
+    let state = Sending { encoder: Some(encoder), answer, format, own, ready: Bytes::from(ready) };
     futures::stream::try_unfold(state, |mut state| async move {
         while state.ready.is_empty() {
             if !state.advance().await? {
@@ -234,10 +267,13 @@ impl Sending {
                 self.encoder = Some(encoder);
                 self.ready = Bytes::from(bytes);
             }
-            Some(Err(error)) => return Err(io::Error::other(Chain(&error).to_string())),
+            Some(Err(error)) => {
+                problem::note(&error);
+                return Err(io::Error::other(Chain(&error).to_string()));
+            }
             None => {
                 let truncated = self.answer.is_truncated().then_some(LIMIT);
-                if status(self.format, truncated) != StatusCode::OK && !self.is_asked {
+                if status(self.format, truncated) != StatusCode::OK && !self.own.explain(self.answer.rows()) {
                     return Err(io::Error::other("the limit of rows or bytes was reached"));
                 }
                 let tail = Tail { truncated, next: None };
@@ -252,12 +288,12 @@ impl Sending {
     }
 }
 
-fn pieces_of(file: tokio::fs::File) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    futures::stream::try_unfold(file, |mut file| async move {
+fn pieces_of(file: tokio::fs::File, answer: Answer) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    futures::stream::try_unfold((file, answer), |(mut file, answer)| async move {
         let mut piece = vec![0; PIECE_BYTES];
         let length = file.read(&mut piece).await?;
         piece.truncate(length);
-        Ok((length > 0).then_some((Bytes::from(piece), file)))
+        Ok((length > 0).then_some((Bytes::from(piece), (file, answer))))
     })
 }
 

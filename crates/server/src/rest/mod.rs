@@ -1,6 +1,7 @@
 //! HTTP: SQL and tables in every form, the queries that run, and what operators look at.
 
 mod auth;
+mod body;
 mod cache;
 mod compress;
 mod deliver;
@@ -15,6 +16,7 @@ mod serve;
 mod sql;
 mod tables;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +49,8 @@ pub struct HttpSettings {
     pub cache_bytes_max: u64,
     /// Whether everybody may read the metrics.
     pub open_metrics: bool,
+    /// Proxies that are believed whom they speak for (`X-Forwarded-For`).
+    pub trusted_proxies: Vec<IpAddr>,
 }
 
 /// What handlers share.

@@ -32,6 +32,8 @@ struct Operation {
 }
 
 const TABLE: (&str, &str, &str) = ("table", "path", "`namespace.table`");
+const FORMAT: (&str, &str, &str) =
+    ("format", "query", "`json`, `ndjson`, `csv`, `arrow`, `parquet` or `xlsx`; without it, `Accept` decides");
 
 /// Everything that can be asked. A test compares it with what the router answers.
 const OPERATIONS: &[Operation] = &[
@@ -43,7 +45,7 @@ const OPERATIONS: &[Operation] = &[
         parameters: &[
             ("q", "query", "The statement"),
             ("params", "query", "The values of `$1`, `$2` … as a JSON array"),
-            ("format", "query", "`json`, `ndjson`, `csv`, `arrow`, `parquet` or `xlsx`; without it, `Accept` decides"),
+            FORMAT,
             ("rows", "query", "Rows of the answer at most"),
             ("seconds", "query", "Seconds for everything"),
         ],
@@ -60,7 +62,12 @@ const OPERATIONS: &[Operation] = &[
         path: "/api/sql",
         tag: "SQL",
         summary: "Runs a statement: JSON with values and limits, or the statement alone as `application/sql`.",
-        parameters: &[],
+        parameters: &[
+            FORMAT,
+            ("params", "query", "With a statement alone: the values of `$1`, `$2` … as a JSON array"),
+            ("rows", "query", "With a statement alone: rows of the answer at most"),
+            ("seconds", "query", "With a statement alone: seconds for everything"),
+        ],
         answers: &[
             (200, "The rows, in the form asked for"),
             (206, "CSV or Arrow of which rows are missing: a limit was reached, see `Hambar-Truncated`"),
@@ -96,7 +103,7 @@ const OPERATIONS: &[Operation] = &[
             ("_after", "query", "Where the page starts: taken from `Link: rel=\"next\"` of the one before"),
             ("_version", "query", "The table as this version of it stood"),
             ("_as_of", "query", "The table as it was known at this instant"),
-            ("format", "query", "The form of the answer"),
+            FORMAT,
         ],
         answers: &[
             (200, "A page of rows; `Link: rel=\"next\"` where there are more"),

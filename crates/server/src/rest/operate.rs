@@ -67,7 +67,7 @@ pub(crate) async fn readyz(Shared(state): Shared<State>) -> (StatusCode, &'stati
     if state.stopping.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "going down\n");
     }
-    match state.front.catalogue().tables().await {
+    match state.authenticator.is_ready().await {
         Ok(_) => (StatusCode::OK, "ready\n"),
         Err(error) => {
             tracing::warn!(error = %hambar_core::Chain(&error), "not ready");

@@ -209,18 +209,28 @@ impl Page {
         }
     }
 
+    /// Names what is made of the rows that other pages may read with the same statement.
+    pub(crate) fn variant(&self) -> String {
+        format!("page {:?} {}", self.columns, self.has_key)
+    }
+
     /// Returns where the page after `rows` starts.
-    fn next(&self, rows: &[RecordBatch], version: Option<u64>) -> Option<String> {
+    fn next(&self, rows: &[RecordBatch], version: Option<u64>) -> Result<String, Problem> {
         let version = version.filter(|_| self.as_of.is_none());
         let mark = if self.has_key {
-            let last = rows.iter().rev().find(|batch| batch.num_rows() > 0)?;
-            let values = self.sort.iter().map(|sort| text_of(last, &sort.column)).collect::<Option<Vec<_>>>()?;
-            Mark { version, values, offset: None }
+            let last = rows.iter().rev().find(|batch| batch.num_rows() > 0);
+            let value = |sort: &Sort| {
+                let text = last.and_then(|last| text_of(last, &sort.column));
+                // Pages that ended here would look like the whole.
+                text.ok_or_else(|| Problem::bad_request(format!("pages cannot be sorted by `{}`", sort.column)))
+            };
+            Mark { version, values: self.sort.iter().map(value).collect::<Result<_, _>>()?, offset: None }
         } else {
             let before = self.after.as_ref().and_then(|after| after.offset).unwrap_or(0);
-            Mark { version, values: Vec::new(), offset: Some(before + self.limit as u64) }
+            Mark { version, values: Vec::new(), offset: Some(before.saturating_add(self.limit as u64)) }
         };
-        Some(BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(&mark).ok()?))
+        let text = serde_json::to_vec(&mark).map_err(|error| Problem::bad_request(error.to_string()))?;
+        Ok(BASE64_URL_SAFE_NO_PAD.encode(text))
     }
 }
 
@@ -232,6 +242,7 @@ pub(crate) async fn deliver(
     path: &str,
     query: &str,
 ) -> Result<Delivery, Problem> {
+    answer.hold();
     let mut batches: Vec<RecordBatch> = Vec::new();
     while let Some(batch) = answer.try_next().await? {
         batches.push(batch);
@@ -247,7 +258,7 @@ pub(crate) async fn deliver(
         return Err(Problem::refused(http::StatusCode::CONFLICT, "the table has changed since the first page")
             .hint("begin again without `_after`"));
     }
-    let next = (count > page.limit).then(|| page.next(&rows, version)).flatten();
+    let next = (count > page.limit).then(|| page.next(&rows, version)).transpose()?;
     let next = next.map(|mark| address(path, query, &mark));
     let mut schema = answer.schema();
     let wanted: Vec<usize> = (0..page.columns.len()).collect();
@@ -263,7 +274,7 @@ pub(crate) async fn deliver(
     let head = Head { query: answer.id().to_string(), schema, sources: sources.to_vec() };
     let tail = Tail { truncated: None, next };
     let rest = deliver::encode_all(format, head, rows, tail.clone()).await?;
-    deliver::pack(rest, format, sources, tail)
+    deliver::pack(rest, format, sources, tail, answer)
 }
 
 fn first(batches: Vec<RecordBatch>, limit: usize) -> Vec<RecordBatch> {

@@ -52,14 +52,9 @@ struct Place {
 impl Problem {
     /// Makes the problem of an error.
     pub(crate) fn new(error: &FrontError) -> Self {
-        let status = status(error);
         // Causes inside the store may name paths and hosts, which are for the log.
-        let is_inner = matches!(error.class(), ErrorClass::Store | ErrorClass::Internal);
-        let detail = if is_inner { "the server could not answer".to_owned() } else { Chain(error).to_string() };
-        if is_inner {
-            tracing::error!(error = %Chain(error), "request failed");
-        }
-        Self::build(status, error.class(), detail, error.hint(), error.position())
+        let detail = if note(error) { "the server could not answer".to_owned() } else { Chain(error).to_string() };
+        Self::build(status(error), error.class(), detail, error.hint(), error.position())
     }
 
     /// A request that cannot be understood.
@@ -83,6 +78,12 @@ impl Problem {
         self
     }
 
+    /// Without a place in a statement that the client did not write.
+    pub(crate) fn unplaced(mut self) -> Self {
+        self.0.position = None;
+        self
+    }
+
     fn build(
         status: StatusCode,
         class: ErrorClass,
@@ -100,6 +101,15 @@ impl Problem {
             position: position.map(|position| Place { line: position.line, column: position.column }),
         }))
     }
+}
+
+/// Logs an error that is the server's own. Says whether it is.
+pub(super) fn note(error: &FrontError) -> bool {
+    let is_inner = matches!(error.class(), ErrorClass::Store | ErrorClass::Internal);
+    if is_inner {
+        tracing::error!(error = %Chain(error), "request failed");
+    }
+    is_inner
 }
 
 fn status(error: &FrontError) -> StatusCode {

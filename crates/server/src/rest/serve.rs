@@ -20,8 +20,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::HttpSettings;
 use super::auth::Peer;
+use super::{HttpSettings, body};
 use crate::front::QueryFront;
 use crate::net::{Accepted, Listener, Stalling};
 
@@ -29,6 +29,8 @@ use crate::net::{Accepted, Listener, Stalling};
 const STREAMS_MAX: u32 = 32;
 /// Streams that a client may reset before they are looked at.
 const RESETS_MAX: usize = 20;
+/// Bytes of one HTTP/2 stream that wait to be sent.
+const STREAM_BYTES_MAX: usize = 128 * 1024;
 /// What a client hears whose connection is one too many.
 const TOO_MANY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 2\r\nconnection: close\r\n\r\n";
@@ -43,8 +45,9 @@ pub async fn serve_http(
     stop: CancellationToken,
 ) {
     let shared = Arc::new(Shared { router, front, settings, tls: tls.map(TlsAcceptor::from), stop: stop.clone() });
+    let all = Arc::clone(&shared);
     let serve = move |stream: TcpStream, accepted: Accepted| {
-        let shared = Arc::clone(&shared);
+        let shared = Arc::clone(&all);
         async move {
             let connections = shared.front.metrics().connections.clone();
             connections.inc();
@@ -53,7 +56,12 @@ pub async fn serve_http(
             drop(accepted);
         }
     };
-    let refuse = |mut stream: TcpStream| async move {
+    let is_plain = shared.tls.is_none();
+    let refuse = move |mut stream: TcpStream| async move {
+        // On a port that speaks TLS, nothing is said in the clear.
+        if !is_plain {
+            return;
+        }
         let _ = tokio::time::timeout(std::time::Duration::from_secs(1), stream.write_all(TOO_MANY)).await;
     };
     listener.run(stop, serve, refuse).await;
@@ -95,6 +103,7 @@ impl Shared {
             .http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS_MAX)
+            .max_send_buf_size(STREAM_BYTES_MAX)
             .max_pending_accept_reset_streams(RESETS_MAX)
             .max_header_list_size(u32::try_from(settings.head_bytes_max).unwrap_or(u32::MAX))
             .keep_alive_interval(settings.head_time_max)
@@ -137,7 +146,8 @@ impl Shared {
         parts.extensions.insert(Peer(peer));
         let body = Timed { body, limit, waiting: None };
         let request = Request::from_parts(parts, Body::new(body));
-        self.router.clone().oneshot(request).await
+        let response = self.router.clone().oneshot(request).await?;
+        Ok(response.map(|body| body::watched(body, self.settings.write_time_max)))
     }
 }
 

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::State;
 use super::auth::Asker;
 use super::cache::{self, Key};
-use super::deliver::{self, Delivery};
+use super::deliver::{self, Delivery, OwnLimits};
 use super::format::Format;
 use super::parameters::{LimitsRequest, parameters};
 use super::problem::Problem;
@@ -37,7 +37,7 @@ pub(crate) struct SqlRequest {
 }
 
 /// A statement in an address.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SqlQuery {
     /// The statement.
@@ -62,18 +62,24 @@ pub(crate) async fn get(
 ) -> Result<Response, Problem> {
     let ending = ending(&what)?;
     let Query(query) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
-    let Some(sql) = query.q else {
+    let Some(sql) = query.q.clone() else {
         return Err(Problem::bad_request("the statement is missing").hint("write `/api/sql?q=SELECT…`"));
     };
-    let params: Vec<Value> = match &query.params {
-        None => Vec::new(),
-        Some(text) => serde_json::from_str(text)
-            .map_err(|error| Problem::bad_request(format!("`params` is not a JSON array: {error}")))?,
-    };
     let format = Format::choose(ending.or(query.format.as_deref()), &headers)?;
-    let limits = LimitsRequest { rows: query.rows, seconds: query.seconds, ..LimitsRequest::default() };
-    let request = SqlRequest { sql, params, format: None, limits };
-    run(&state, asker, request, format, &headers).await
+    run(&state, asker, query.request(sql)?, format, &headers).await
+}
+
+impl SqlQuery {
+    /// The request that an address makes of a statement.
+    fn request(&self, sql: String) -> Result<SqlRequest, Problem> {
+        let params: Vec<Value> = match &self.params {
+            None => Vec::new(),
+            Some(text) => serde_json::from_str(text)
+                .map_err(|error| Problem::bad_request(format!("`params` is not a JSON array: {error}")))?,
+        };
+        let limits = LimitsRequest { rows: self.rows, seconds: self.seconds, ..LimitsRequest::default() };
+        Ok(SqlRequest { sql, params, format: None, limits })
+    }
 }
 
 /// Runs a statement: JSON with values and limits, or the statement alone as text.
@@ -90,14 +96,21 @@ pub(crate) async fn post(
     let body = body.map_err(|error| Problem::refused(error.status(), error.body_text()))?;
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("text/plain");
     let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if query.q.is_some() {
+        return Err(Problem::bad_request("the statement is in the body, and `q` in the address is another one"));
+    }
     let request = match media_type.as_str() {
-        "application/json" => serde_json::from_slice::<SqlRequest>(&body)
-            .map_err(|error| Problem::bad_request(format!("the body is not a request: {error}")))?,
+        "application/json" => {
+            if query != (SqlQuery { format: query.format.clone(), ..SqlQuery::default() }) {
+                return Err(Problem::bad_request("values and limits belong into the JSON, not into the address"));
+            }
+            serde_json::from_slice::<SqlRequest>(&body)
+                .map_err(|error| Problem::bad_request(format!("the body is not a request: {error}")))?
+        }
         "text/plain" | "application/sql" => {
             let sql =
                 String::from_utf8(body.to_vec()).map_err(|_| Problem::bad_request("the statement is not UTF-8"))?;
-            let limits = LimitsRequest { rows: query.rows, seconds: query.seconds, ..LimitsRequest::default() };
-            SqlRequest { sql, params: Vec::new(), format: None, limits }
+            query.request(sql)?
         }
         _ => {
             let problem = Problem::refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "a statement comes as JSON or text");
@@ -138,15 +151,17 @@ async fn run(
 }
 
 async fn answer(state: &State, ask: Ask, format: Format, headers: &HeaderMap) -> Result<Response, Problem> {
-    let is_asked = ask.limits.result_rows_max.is_some() || ask.limits.result_bytes_max.is_some();
-    let deliver = move |answer| deliver::deliver(answer, format, is_asked);
-    answer_with(state, ask, format, headers, deliver).await
+    let own = OwnLimits::of(&ask.limits, state.front.ceiling());
+    let deliver = move |answer| deliver::deliver(answer, format, own);
+    answer_with(state, ask, "rows", format, headers, deliver).await
 }
 
 /// Answers a question: from what the client has, from what is held here, or by running it and delivering the answer.
+/// `variant` names what `deliver` makes of the rows.
 pub(crate) async fn answer_with<D>(
     state: &State,
     ask: Ask,
+    variant: &str,
     format: Format,
     headers: &HeaderMap,
     deliver: impl FnOnce(Answer) -> D,
@@ -154,67 +169,73 @@ pub(crate) async fn answer_with<D>(
 where
     D: Future<Output = Result<Delivery, Problem>>,
 {
-    let key = cache::key(&ask);
-    let mut facts = state.results.facts(&key);
-    if facts.is_none() && headers.contains_key(header::IF_NONE_MATCH) {
-        // What the client has may still be right: the versions tell, without running anything.
-        let described = state.front.describe(&ask).await?;
-        state.results.remember(key, &described.facts);
-        facts = Some(Arc::new(described.facts));
-    }
+    let key = cache::key(&ask, state.front.ceiling(), variant);
     let is_open = ask.principal.role().is_none();
-    if let Some(facts) = facts.filter(|facts| facts.is_repeatable) {
-        let newest = cache::newest(state.front.catalogue().lake(), &facts).await.map_err(crate::FrontError::Query)?;
-        let tag = cache::tag(key, &newest, format);
-        if cache::has(headers, &tag) {
-            state.front.reused(&ask, &newest, "unchanged", 0);
-            let mut response = StatusCode::NOT_MODIFIED.into_response();
-            cacheable(response.headers_mut(), &tag, &newest, is_open);
-            return Ok(response);
-        }
-        if let Some(whole) = state.results.answer(&tag) {
-            state.front.reused(&ask, &newest, "cached", whole.body.len() as u64);
-            let mut response = deliver::whole_response(&whole);
-            cacheable(response.headers_mut(), &tag, &newest, is_open);
-            return Ok(response);
-        }
+    if let Some(response) = answered_before(state, &ask, key, format, headers).await? {
+        return Ok(response);
     }
     state.front.metrics().cache("miss");
     let answer = state.front.query(ask).await?;
-    let (id, facts) = (answer.id(), answer.facts().clone());
+    let id = answer.id().to_string();
+    let facts = answer.facts().clone();
+    let tag = cache::tag(key, &facts, format, answer.sources());
     let delivery = deliver(answer).await?;
-    Ok(finish(state, key, &facts, format, id.to_string(), is_open, delivery))
-}
-
-fn finish(
-    state: &State,
-    key: Key,
-    facts: &Facts,
-    format: Format,
-    id: String,
-    is_open: bool,
-    delivery: Delivery,
-) -> Response {
-    let tag = cache::tag(key, facts, format);
+    if facts.is_repeatable {
+        state.results.remember(key, &facts);
+    }
     let mut response = match delivery {
         Delivery::Stream(response) => response,
-        Delivery::Whole(whole) => {
+        Delivery::Whole(whole, answer) => {
             if facts.is_repeatable {
                 state.results.keep(&tag, &whole);
             }
-            deliver::whole_response(&whole)
+            deliver::whole_response(&whole, answer)
         }
     };
     if facts.is_repeatable {
-        state.results.remember(key, facts);
-        cacheable(response.headers_mut(), &tag, facts, is_open);
+        cacheable(response.headers_mut(), &tag, &facts, is_open);
     } else {
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(deliver::QUERY, id);
     }
-    response
+    Ok(response)
+}
+
+/// Returns the answer to a question that was answered before and whose tables have not changed.
+async fn answered_before(
+    state: &State,
+    ask: &Ask,
+    key: Key,
+    format: Format,
+    headers: &HeaderMap,
+) -> Result<Option<Response>, Problem> {
+    let mut facts = state.results.facts(&key);
+    if facts.is_none() && headers.contains_key(header::IF_NONE_MATCH) {
+        // What the client has may still be right: the versions tell, without running anything.
+        let described = state.front.describe(ask).await?;
+        state.results.remember(key, &described.facts);
+        facts = Some(Arc::new(described.facts));
+    }
+    let Some(facts) = facts.filter(|facts| facts.is_repeatable) else { return Ok(None) };
+    let newest = cache::newest(state.front.catalogue().lake(), &facts).await.map_err(crate::FrontError::Query)?;
+    if newest != *facts {
+        // The next look starts from here.
+        state.results.remember(key, &newest);
+    }
+    let sources = state.front.sources(&newest.versions).await?;
+    let tag = cache::tag(key, &newest, format, &sources);
+    let (mut response, outcome, bytes) = if cache::has(headers, &tag) {
+        (StatusCode::NOT_MODIFIED.into_response(), "unchanged", 0)
+    } else if let Some(whole) = state.results.answer(&tag) {
+        (deliver::whole_response(&whole, ()), "cached", whole.body.len() as u64)
+    } else {
+        return Ok(None);
+    };
+    state.front.reused(ask, &newest, outcome, bytes);
+    cacheable(response.headers_mut(), &tag, &newest, ask.principal.role().is_none());
+    Ok(Some(response))
 }
 
 /// How long others may keep an answer: for ever where its versions are named, else until the next look.

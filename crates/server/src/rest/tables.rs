@@ -20,7 +20,7 @@ use crate::catalogue::Dataset;
 use crate::front::{Ask, AskedLimits, Protocol};
 
 /// Bytes of one page, as Arrow holds it.
-const PAGE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+const PAGE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
 /// A table in a list.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
@@ -127,15 +127,17 @@ pub(crate) async fn rows(
     let ask =
         Ask { principal: asker.principal, protocol: Protocol::Http, address: asker.address, sql, parameters, limits };
     let path = format!("/api/tables/{name}");
+    let variant = page.variant();
     let deliver = move |answer| async move { page::deliver(answer, &page, format, &path, &query).await };
-    answer_with(&state, ask, format, &headers, deliver).await
+    answer_with(&state, ask, &variant, format, &headers, deliver).await.map_err(Problem::unplaced)
 }
 
 /// Returns what puts the rows of a table into an order: its key, where whoever asks may see the table at all.
 async fn order(state: &State, asker: &Asker, table: &TableName) -> Result<Order, Problem> {
     let datasets = state.front.catalogue().datasets().await.map_err(crate::FrontError::Query)?;
     let key = datasets.get(table).map(|dataset| dataset.key.clone()).unwrap_or_default();
-    if !key.is_empty() {
+    // A hidden table takes the way of a missing one.
+    if !key.is_empty() && asker.principal.visibility().sees(table) {
         return Ok(Order::Key(key));
     }
     let ask = whole_table(asker, table);

@@ -6,6 +6,9 @@ use super::Served;
 use super::client::request;
 use crate::support::Workshop;
 
+/// Refused proofs from one address that are told one by one.
+const TOLD: usize = 20;
+
 #[test]
 fn nobody_gets_in_without_a_token_that_is_valid() {
     let served = Served::start("");
@@ -18,21 +21,30 @@ fn nobody_gets_in_without_a_token_that_is_valid() {
         "/api/queries",
         "/metrics",
     ];
-    let forged = format!("hbr_{}", "A".repeat(43));
+    let forged = format!("Bearer hbr_{}", "A".repeat(43));
+    let wrong = ["Bearer x", "Bearer hbr_", forged.as_str(), "Basic eDp5", "Basic !", "Digest x", "Bearer", "hbr_x"];
+    let mut refused = 0;
     for target in targets {
-        for token in [None, Some("x"), Some("hbr_"), Some(forged.as_str())] {
-            let answer = served.get_as(token, target, &[]);
-            assert_eq!(answer.header("www-authenticate"), Some("Bearer realm=\"hambar\""), "{target}");
-            answer.fails(401, "denied");
-        }
-        for header in ["Basic eDp5", "Basic !", "Digest x", "Bearer", "hbr_x"] {
-            served.get_as(None, target, &[("authorization", header)]).fails(401, "denied");
+        let answer = served.get_as(None, target, &[]);
+        assert_eq!(answer.header("www-authenticate"), Some("Bearer realm=\"hambar\""), "{target}");
+        answer.fails(401, "denied");
+        for header in wrong {
+            let answer = served.get_as(None, target, &[("authorization", header)]);
+            refused += 1;
+            if refused <= TOLD {
+                assert_eq!(answer.header("www-authenticate"), Some("Bearer realm=\"hambar\""), "{target}");
+                answer.fails(401, "denied");
+            } else {
+                answer.fails(429, "quota");
+            }
         }
         let twice = [("authorization", "Bearer a"), ("authorization", "Bearer b")];
         served.get_as(None, target, &twice).fails(400, "query");
         let and = if target.contains('?') { '&' } else { '?' };
         let text = served.get_as(None, &format!("{target}{and}token={}", served.token), &[]).fails(400, "query");
         assert!(!text.contains(&served.token));
+        // Whoever has a token is let in, whatever others try from the same address.
+        served.get(target).ok();
     }
     served.send("DELETE", "/api/queries/00000000-0000-0000-0000-000000000000", None, &[], b"").fails(401, "denied");
     for open in ["/healthz", "/readyz", "/docs", "/docs/errors", "/api/openapi.json"] {
@@ -40,7 +52,27 @@ fn nobody_gets_in_without_a_token_that_is_valid() {
     }
     // What others set to pretend to be somebody is not looked at.
     served.get_as(None, "/api/tables", &[("x-forwarded-user", "admin"), ("cookie", "token=x")]).fails(401, "denied");
-    assert!(!served.log().contains(&served.token) && !served.log().contains(&forged));
+    assert!(!served.log().contains("hbr_"), "{}", served.log());
+    let mut served = served;
+    assert!(served.stop().success());
+    let written = served.workshop.value("SELECT count(*) FROM system.audit WHERE event = 'login'");
+    assert_eq!(written, TOLD.to_string());
+}
+
+#[test]
+fn behind_a_proxy_everybody_counts_for_himself() {
+    let mut served = Served::start("[server]\ntrusted_proxies = [\"127.0.0.1\"]\n");
+    for (from, times) in [("203.0.113.1", TOLD + 5), ("203.0.113.2", 1)] {
+        for time in 0..times {
+            let headers = [("authorization", "Bearer x"), ("x-forwarded-for", from)];
+            let answer = served.get_as(None, "/api/tables", &headers);
+            assert_eq!(answer.status, if time < TOLD { 401 } else { 429 }, "{from} {time}");
+        }
+    }
+    assert!(served.stop().success());
+    let rows =
+        served.workshop.rows("SELECT address, count(*) FROM system.audit WHERE event = 'login' GROUP BY 1 ORDER BY 1");
+    assert_eq!(rows, ["203.0.113.1,20", "203.0.113.2,1"]);
 }
 
 #[test]
@@ -118,6 +150,11 @@ fn each_role_and_scope_reaches_its_own() {
     let hidden = served.sql_as(Some(&token), "SELECT * FROM closed.numbers").fails(400, "query");
     let missing = served.sql_as(Some(&token), "SELECT * FROM closed.nothing").fails(400, "query");
     assert_eq!(hidden.replace("numbers", "nothing"), missing);
+    for way in ["", ".csv", "/schema", "?id=1", "?_version=1"] {
+        let hidden = served.get_as(Some(&token), &format!("/api/tables/closed.numbers{way}"), &[]);
+        let missing = served.get_as(Some(&token), &format!("/api/tables/closed.nothing{way}"), &[]);
+        assert_eq!((hidden.status, hidden.text().replace("numbers", "nothing")), (404, missing.text()), "{way}");
+    }
 }
 
 #[test]
@@ -133,6 +170,17 @@ fn people_without_a_token_read_what_may_be_passed_on() {
     let listed = served.get_as(None, "/api/tables", &[]).ok().text();
     assert!(listed.contains("demo.figures") && !listed.contains("closed") && !listed.contains("system"), "{listed}");
     served.get_as(None, "/metrics", &[]).fails(403, "denied");
+    // Many people may share an address, and do not see what the others ask.
+    let endless = "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b WHERE a.value < 0";
+    let sql = [("content-type", "application/sql")];
+    let running = super::client::start(served.address, "POST", "/api/sql", &sql, endless.as_bytes());
+    let listed = || served.get("/api/queries").ok().text();
+    let since = Instant::now();
+    while listed() == "[]" {
+        assert!(since.elapsed() < Duration::from_secs(10));
+    }
+    assert_eq!(served.get_as(None, "/api/queries", &[]).ok().text(), "[]");
+    drop(running);
     // A token that is wrong is not a lack of one.
     served.sql_as(Some("hbr_wrong"), "SELECT 1").fails(401, "denied");
     let open = ask("SELECT sum(id) FROM demo.figures").ok();

@@ -74,3 +74,40 @@ fn answers_are_not_shared_between_those_who_see_different_tables() {
     served.get_as(Some(&narrow), target, &[]).fails(400, "query");
     served.get_as(Some(&narrow), target, &[("if-none-match", tag)]).fails(400, "query");
 }
+
+#[test]
+fn what_is_made_of_the_same_rows_in_different_ways_is_told_apart() {
+    let served = Served::start("");
+    let first = |columns: &str| served.get(&format!("/api/tables/demo.figures.csv?_limit=2&_columns={columns}")).ok();
+    for _ in 0..2 {
+        let (narrow, wide) = (first("country"), first("country,id"));
+        assert_eq!(narrow.text(), "country\nBGR\nGRC\n");
+        assert_eq!(wide.text(), "country,id\nBGR,0\nGRC,1\n");
+        assert_ne!(narrow.header("etag"), wide.header("etag"));
+    }
+}
+
+#[test]
+fn an_answer_names_its_sources_as_they_are_declared_now() {
+    let served = Served::start("");
+    let target = "/api/sql?q=SELECT max(id) AS m FROM demo.figures";
+    let first = served.get(target).ok();
+    let tag = first.header("etag").unwrap().to_owned();
+    assert!(first.header("hambar-sources").unwrap().contains("\"citation\":\"Tests\""));
+    let file = served.workshop.path().join("pipelines/demo/figures.toml");
+    let declared = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, declared.replace("citation = \"Tests\"", "citation = \"Tests, corrected\"")).unwrap();
+    served.workshop.run("demo.figures");
+    let since = std::time::Instant::now();
+    loop {
+        let answer = served.get_as(Some(&served.token), target, &[("if-none-match", &tag)]);
+        if answer.status == 200 {
+            let sources = answer.header("hambar-sources").unwrap().to_owned();
+            assert!(sources.contains("Tests, corrected"), "{sources}");
+            assert_eq!(answer.json()["rows"], first.json()["rows"]);
+            return;
+        }
+        assert!(since.elapsed() < std::time::Duration::from_secs(5), "the old citation is still sent");
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+}

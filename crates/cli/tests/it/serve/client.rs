@@ -99,7 +99,8 @@ fn escaped(target: &str) -> String {
     text
 }
 
-fn parse(bytes: &[u8]) -> Answer {
+/// Understands an answer that came to its end.
+pub(crate) fn parse(bytes: &[u8]) -> Answer {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n");
     let end = end.unwrap_or_else(|| panic!("no head: {}", String::from_utf8_lossy(bytes)));
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();

@@ -125,6 +125,13 @@ fn values_and_limits_of_a_request_are_bound() {
     assert_eq!(ask(count, serde_json::json!(["BGR", 2024])).value(), "27");
     assert_eq!(ask(count, serde_json::json!(["BGR' OR '1'='1", 0])).value(), "0");
     assert_eq!(served.get("/api/sql?q=SELECT $1 + 1&params=[41]").value(), "42");
+    let text = [("content-type", "application/sql")];
+    let post = |query: &str, headers: &[(&str, &str)], body: &[u8]| {
+        served.send("POST", &format!("/api/sql?{query}"), Some(&served.token), headers, body)
+    };
+    assert_eq!(post("params=[41]", &text, b"SELECT $1 + 1").value(), "42");
+    post("q=SELECT 2", &text, b"SELECT 1").fails(400, "query");
+    post("rows=1", &[("content-type", "application/json")], b"{\"sql\": \"SELECT 1\"}").fails(400, "query");
     ask(count, serde_json::json!(["BGR"])).fails(400, "query");
     ask("SELECT $1", serde_json::json!([{}])).fails(400, "query");
     let problem = served.sql("SELECT id,\n  nothing FROM demo.figures");
@@ -158,6 +165,9 @@ fn rows_that_a_limit_cut_off_are_missed_by_nobody() {
     let json = served.get(&format!("/api/sql.json?q={long}")).ok().json();
     assert_eq!((json["row_count"].as_u64(), json["truncated"].as_str()), (Some(100_000), Some("rows or bytes")));
     let csv = served.get(&format!("/api/sql.csv?q={long}"));
+    assert!(csv.status == 200 && !csv.is_whole, "{}", csv.body.len());
+    // Whoever asks for more than the server gives did not set the limit that cut his answer off.
+    let csv = served.get(&format!("/api/sql.csv?q={long}&rows=150000"));
     assert!(csv.status == 200 && !csv.is_whole, "{}", csv.body.len());
     let wanted = served.get(&format!("/api/sql.csv?q={long}&rows=90000")).ok();
     assert_eq!(wanted.text().lines().count(), 90_001);

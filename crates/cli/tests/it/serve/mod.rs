@@ -7,6 +7,7 @@ mod cache;
 mod client;
 mod forms;
 mod tables;
+mod tls;
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -49,6 +50,11 @@ impl Served {
 
     /// Starts a server with these settings and arguments in addition.
     pub(super) fn with(settings: &str, arguments: &[&str]) -> Self {
+        Self::prepared(settings, arguments, |_| {})
+    }
+
+    /// Starts a server with these settings and arguments in addition, and with files that `prepare` writes.
+    pub(super) fn prepared(settings: &str, arguments: &[&str], prepare: impl FnOnce(&Workshop)) -> Self {
         let (workshop, provider) = (Workshop::new(), Provider::start());
         let columns =
             [("id", "int64"), ("country", "string"), ("year", "int32"), ("value", "float64"), ("note", "string")];
@@ -64,6 +70,7 @@ impl Served {
         let token = token_in(&workshop, "all", "administrator", "*");
         let known = std::fs::read_to_string(workshop.path().join("hambar.toml")).unwrap();
         workshop.write("hambar.toml", &format!("{known}\n{settings}"));
+        prepare(&workshop);
         Self::over(workshop, provider, token, arguments)
     }
 

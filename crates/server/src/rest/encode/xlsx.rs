@@ -16,7 +16,7 @@ use crate::front::Source;
 /// Rows of a sheet, the header included: Excel's own limit.
 const SHEET_ROWS_MAX: u32 = 1_048_576;
 /// Whole numbers beyond this are not told apart by Excel and are written as text.
-const EXACT_MAX: i64 = 1 << 53;
+const EXACT_MAX: u64 = 1 << 53;
 /// The day 1970-01-01 as Excel counts.
 const EPOCH_DAY: f64 = 25_569.0;
 /// Days before 1 March 1900 are counted differently by every program.
@@ -161,7 +161,7 @@ impl Cells {
             Self::Flags(cells) => sheet.write_boolean(at, column, cells.as_boolean().value(row))?,
             Self::Whole(cells) => {
                 let number = cells.as_primitive::<Int64Type>().value(row);
-                if number.abs() > EXACT_MAX {
+                if number.unsigned_abs() > EXACT_MAX {
                     sheet.write_string(at, column, number.to_string())?
                 } else {
                     sheet.write_number(at, column, number as f64)?
