@@ -13,6 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("hambar-run", &["hambar-core", "hambar-sandbox", "hambar-fetch", "hambar-decode", "hambar-connect"]),
     ("hambar-lake", &["hambar-core"]),
     ("hambar-query", &["hambar-core", "hambar-sandbox", "hambar-lake"]),
+    ("hambar-server", &["hambar-core", "hambar-lake", "hambar-query"]),
     (
         "hambar",
         &[
@@ -24,6 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "hambar-run",
             "hambar-lake",
             "hambar-query",
+            "hambar-server",
         ],
     ),
 ];
@@ -32,8 +34,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const DEV_ONLY: &[&str] = &["hambar-testkit", "hambar-tests", "hambar-benches"];
 
 /// Heavy dependencies and the only crates that may name them.
-const QUARANTINED: &[(&str, &[&str])] =
-    &[("datafusion", &["hambar-query"]), ("deltalake-core", &[]), ("reqwest", &["hambar-fetch"])];
+const QUARANTINED: &[(&str, &[&str])] = &[
+    ("datafusion", &["hambar-query"]),
+    ("deltalake-core", &[]),
+    ("reqwest", &["hambar-fetch"]),
+    ("axum", &["hambar-server"]),
+];
 
 #[test]
 fn crates_depend_only_downwards_and_heavy_dependencies_stay_quarantined() {

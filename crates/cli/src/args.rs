@@ -70,6 +70,10 @@ pub(crate) enum Command {
     Runs(RunsArguments),
     /// Cite a version of a table: print its citation, and keep the version readable for good.
     Cite(CiteArguments),
+    /// Serve SQL and tables over HTTP, to members with tokens and, where allowed, to everybody.
+    Serve(ServeArguments),
+    /// Administer who may ask: organisations and their tokens.
+    Members(MembersArguments),
     /// Rewrite small files of tables into sorted large ones; content fingerprints are compared before and after.
     Optimize(MaintainArguments),
     /// Remove what no version within retention, no citation, no replay and no rebuild needs: files, superseded rows, raw bytes.
@@ -299,6 +303,69 @@ pub(crate) enum CitationFormat {
     Ris,
     /// DataCite metadata as JSON.
     Datacite,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "First steps:\n  hambar members add-org sofia\n  hambar members add-token sofia ana --role reader --scope '*'\n  hambar serve &\n  curl -H 'Authorization: Bearer hbr_…' 'http://127.0.0.1:8080/api/sql.csv?q=SELECT+1'\n\nWithout TLS it listens on loopback addresses only (`server.tls`, `server.allow_plaintext`). Queries run in processes of their own, under the limits of `[server.queries]`. Press Ctrl-C once, or send SIGTERM, to stop: what runs may end. Settings: docs/configuration.md. Interface: docs/server.md, and http://127.0.0.1:8080/docs while it runs."
+)]
+pub(crate) struct ServeArguments {
+    /// Where to listen; overrides `server.listen`.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<String>,
+    /// Let everybody read the public tables that may be passed on, as `server.anonymous` does.
+    #[arg(long)]
+    pub(crate) anonymous: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MembersArguments {
+    #[command(subcommand)]
+    pub(crate) command: MembersCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MembersCommand {
+    /// Add an organisation.
+    AddOrg(AddOrganisationArguments),
+    /// Make a token; it is shown once.
+    AddToken(AddTokenArguments),
+    /// List organisations and tokens, revoked and expired ones included.
+    List(ListArguments),
+    /// Revoke a token; every server refuses it within five seconds.
+    Revoke(RevokeArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AddOrganisationArguments {
+    /// Its name in commands and logs.
+    pub(crate) name: String,
+    /// Its name for people.
+    #[arg(long)]
+    pub(crate) title: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AddTokenArguments {
+    /// Whose it is.
+    pub(crate) organisation: String,
+    /// Who or what uses it.
+    pub(crate) name: String,
+    /// `reader`, `curator`, `operator` or `administrator`.
+    #[arg(long, default_value = "reader")]
+    pub(crate) role: String,
+    /// The namespaces that it reaches; `*` is every one.
+    #[arg(long, value_name = "NAMESPACE", required = true, value_delimiter = ',')]
+    pub(crate) scope: Vec<String>,
+    /// Days until it expires.
+    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) days: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RevokeArguments {
+    /// The token's id, or `organisation/name`.
+    pub(crate) token: String,
 }
 
 #[derive(Debug, Args)]

@@ -13,7 +13,7 @@ use hambar_run::{Pipeline, Problem};
 use jiff::Timestamp;
 use tracing_subscriber::EnvFilter;
 
-use crate::args::Arguments;
+use crate::args::{Arguments, Command};
 use crate::config::{Config, Layers, LogFormat, SecretReader};
 use crate::errors::Told;
 
@@ -58,7 +58,9 @@ impl Context {
             2 => Some("debug"),
             _ => Some("trace"),
         };
-        if let Some(level) = level {
+        // Who asked for what is written down by a server unless the settings say otherwise.
+        let is_server = matches!(arguments.command, Command::Serve(_)) && layers.is_default("log.level");
+        if let Some(level) = level.or(is_server.then_some("info")) {
             layers.set_from_command_line("log.level", toml::Value::String(level.to_owned()), "-v");
         }
         let config = Config::from_layers(&layers)?;

@@ -66,7 +66,10 @@ fn classify(error: &anyhow::Error) -> (ErrorClass, Option<String>) {
             .or_else(|| cause.downcast_ref::<hambar_decode::DecodeError>().map(|error| error as &dyn Classified))
             .or_else(|| cause.downcast_ref::<hambar_connect::ConnectError>().map(|error| error as &dyn Classified))
             .or_else(|| cause.downcast_ref::<hambar_query::QueryError>().map(|error| error as &dyn Classified))
-            .or_else(|| cause.downcast_ref::<hambar_run::RunError>().map(|error| error as &dyn Classified));
+            .or_else(|| cause.downcast_ref::<hambar_run::RunError>().map(|error| error as &dyn Classified))
+            .or_else(|| cause.downcast_ref::<hambar_server::AccessError>().map(|error| error as &dyn Classified))
+            .or_else(|| cause.downcast_ref::<hambar_server::NetError>().map(|error| error as &dyn Classified))
+            .or_else(|| cause.downcast_ref::<hambar_server::FrontError>().map(|error| error as &dyn Classified));
         if let Some(known) = known {
             found = Some((known.class(), known.hint()));
         } else if let Some(Told(class)) = cause.downcast_ref::<Told>() {

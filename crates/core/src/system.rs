@@ -22,11 +22,14 @@ pub enum SystemTable {
     Maintenance,
     /// One row per cited version of a table, which vacuum keeps.
     Citations,
+    /// One row per query, export, refused login and change of members.
+    Audit,
 }
 
 impl SystemTable {
     /// All system tables.
-    pub const ALL: [Self; 5] = [Self::Runs, Self::Fetches, Self::Datasets, Self::Maintenance, Self::Citations];
+    pub const ALL: [Self; 6] =
+        [Self::Runs, Self::Fetches, Self::Datasets, Self::Maintenance, Self::Citations, Self::Audit];
 
     /// Returns the table's name in SQL, without the namespace.
     pub fn name(self) -> &'static str {
@@ -36,6 +39,7 @@ impl SystemTable {
             Self::Datasets => "datasets",
             Self::Maintenance => "maintenance",
             Self::Citations => "citations",
+            Self::Audit => "audit",
         }
     }
 
@@ -47,6 +51,7 @@ impl SystemTable {
             Self::Datasets => DATASETS,
             Self::Maintenance => MAINTENANCE,
             Self::Citations => CITATIONS,
+            Self::Audit => AUDIT,
         };
         Arc::new(Schema::new(
             columns.iter().map(|(name, kind)| Field::new(*name, kind.data_type(), true)).collect::<Vec<_>>(),
@@ -166,6 +171,30 @@ const CITATIONS: &[(&str, Kind)] = &[
     ("redistribution", Kind::Text),
     // the citation as a sentence
     ("text", Kind::Text),
+];
+
+const AUDIT: &[(&str, Kind)] = &[
+    ("started_at", Kind::Instant),
+    // query, login, member
+    ("event", Kind::Text),
+    ("member", Kind::Text),
+    ("organisation", Kind::Text),
+    ("token", Kind::Text),
+    ("protocol", Kind::Text),
+    ("address", Kind::Text),
+    ("query", Kind::Text),
+    // never the text: it may hold what only its author should read
+    ("statement_sha256", Kind::Text),
+    // JSON array of `namespace.table@version`
+    ("tables", Kind::Text),
+    // answered, truncated, cached, unchanged, failed, cancelled, abandoned, refused
+    ("outcome", Kind::Text),
+    ("error_class", Kind::Text),
+    ("rows", Kind::Number),
+    ("bytes", Kind::Number),
+    ("queued_milliseconds", Kind::Number),
+    ("milliseconds", Kind::Number),
+    ("host", Kind::Text),
 ];
 
 /// One cell of a system row.

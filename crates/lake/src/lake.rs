@@ -198,6 +198,21 @@ impl Lake {
         TableSnapshot::new(table, &log, &state)
     }
 
+    /// Returns the newest version of `table`, of which `known` is one: asks only whether there is a newer commit, and
+    /// reads none.
+    pub async fn newest_version(&self, table: &TableName, known: u64) -> Result<u64, StoreError> {
+        let log = self.log(&place::table_root(table), &table.to_string());
+        let mut newest = known;
+        loop {
+            let next = log.commit_path(newest + 1);
+            match self.inner.store.head(&next).await {
+                Ok(_) => newest += 1,
+                Err(object_store::Error::NotFound { .. }) => return Ok(newest),
+                Err(error) => return Err(storage("read", &next, error)),
+            }
+        }
+    }
+
     /// Returns the state that the log of `table` gives; for maintenance.
     pub async fn log_state(&self, table: &TableName, version: Option<u64>) -> Result<Arc<LogState>, StoreError> {
         let log = self.log(&place::table_root(table), &table.to_string());

@@ -134,6 +134,29 @@ pub enum QueryError {
         /// Where, if known.
         position: Option<Position>,
     },
+    /// The values of the parameters do not fit the statement.
+    #[error("{what}")]
+    Parameters {
+        /// The parameter and what is wrong with it.
+        what: String,
+    },
+    /// The query would read too much.
+    #[error("the query would read files of {bytes} bytes; at most {limit} are read")]
+    Scan {
+        /// The files' sizes.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// Whoever reads the answer stopped reading.
+    #[error("the answer was given up: nobody took the next piece of it within {} s", .limit.as_secs_f64())]
+    Unread {
+        /// The limit.
+        limit: Duration,
+    },
+    /// Somebody stopped the query.
+    #[error("the query was cancelled")]
+    Stopped,
     /// The plan has a node that is not offered.
     #[error("the plan has a step of the kind `{node}`, which is not allowed")]
     Node {
@@ -323,12 +346,15 @@ impl Classified for QueryError {
             | Self::TooComplex { .. }
             | Self::PlanTime { .. }
             | Self::RunTime { .. }
+            | Self::Scan { .. }
+            | Self::Unread { .. }
             | Self::WorkerDied { .. } => ErrorClass::Limit,
             Self::Syntax { .. }
             | Self::Unqualified { .. }
             | Self::UnknownTable { .. }
             | Self::UnknownColumn { .. }
             | Self::Travel { .. }
+            | Self::Parameters { .. }
             | Self::Pattern { .. }
             | Self::Plan { .. } => ErrorClass::Query,
             Self::Statement { .. }
@@ -336,6 +362,7 @@ impl Classified for QueryError {
             | Self::Function { .. }
             | Self::Source { .. }
             | Self::Node { .. } => ErrorClass::Denied,
+            Self::Stopped => ErrorClass::Cancelled,
             Self::Execute { class, .. } => *class,
             Self::Worker { .. } => ErrorClass::Internal,
             Self::Store(error) => error.class(),
@@ -368,6 +395,7 @@ impl Classified for QueryError {
             Self::Pattern { .. } => "write `regexp_like(text, pattern)`: it looks at each pattern before it uses it",
             Self::PlanTime { .. } => "simplify nested expressions and repeated subqueries",
             Self::RunTime { .. } => "filter more rows, or raise the time limit",
+            Self::Scan { .. } => "filter by the columns that the table is partitioned or sorted by",
             Self::WorkerDied { .. } => "filter earlier, make fewer or shorter values, or raise the memory limit",
             Self::Execute { class: ErrorClass::Limit, .. } => {
                 "filter earlier, group by fewer keys, or raise the memory limit"
@@ -377,6 +405,9 @@ impl Classified for QueryError {
             Self::Syntax { .. }
             | Self::Count { .. }
             | Self::Travel { .. }
+            | Self::Parameters { .. }
+            | Self::Unread { .. }
+            | Self::Stopped
             | Self::Plan { .. }
             | Self::Node { .. }
             | Self::Execute { .. }

@@ -73,6 +73,10 @@ pub struct QueryLimits {
     pub result_rows_max: Option<u64>,
     /// Bytes of the result in memory; the rest is cut off and the result says so.
     pub result_bytes_max: u64,
+    /// Bytes of the files that it may open; without one, the time is the limit.
+    pub scan_bytes_max: Option<u64>,
+    /// Time that whoever reads the answer may take for one piece of it; the query waits and its own time stands still.
+    pub reader_time_max: Option<Duration>,
     /// Parts of the plan that run at once.
     pub partitions: usize,
 }
@@ -87,14 +91,42 @@ impl Default for QueryLimits {
             spill_bytes_max: 4 * GIB,
             result_rows_max: None,
             result_bytes_max: 4 * GIB,
+            scan_bytes_max: None,
+            reader_time_max: None,
             partitions: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
         }
     }
 }
 
 impl QueryLimits {
+    /// Returns these limits, each no looser than that of `ceiling`. What the text may contain and how a plan is split
+    /// is the ceiling's.
+    #[must_use]
+    pub fn at_most(&self, ceiling: &Self) -> Self {
+        Self {
+            gate: ceiling.gate.clone(),
+            plan_time_max: self.plan_time_max.min(ceiling.plan_time_max),
+            run_time_max: self.run_time_max.min(ceiling.run_time_max),
+            memory_bytes_max: self.memory_bytes_max.min(ceiling.memory_bytes_max),
+            spill_bytes_max: self.spill_bytes_max.min(ceiling.spill_bytes_max),
+            result_rows_max: tighter(self.result_rows_max, ceiling.result_rows_max),
+            result_bytes_max: self.result_bytes_max.min(ceiling.result_bytes_max),
+            scan_bytes_max: tighter(self.scan_bytes_max, ceiling.scan_bytes_max),
+            reader_time_max: tighter(self.reader_time_max, ceiling.reader_time_max),
+            partitions: ceiling.partitions,
+        }
+    }
+
     /// Bytes of memory that the operating system grants the worker: 1.5 times the pool and 256 MiB.
     pub fn worker_bytes_max(&self) -> u64 {
         self.memory_bytes_max.saturating_add(self.memory_bytes_max / 2).saturating_add(256 * MIB)
+    }
+}
+
+/// The smaller of two limits, of which none is none.
+fn tighter<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }

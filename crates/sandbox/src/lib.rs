@@ -47,7 +47,16 @@ impl fmt::Display for ConfineError {
 impl std::error::Error for ConfineError {}
 
 #[cfg(target_os = "linux")]
-pub use linux::confine;
+pub use linux::{confine, limit_cpu};
+
+/// Limits the processor time that the calling process may still use. Not available on this system.
+///
+/// # Errors
+/// Always.
+#[cfg(not(target_os = "linux"))]
+pub fn limit_cpu(_seconds: u64) -> Result<(), ConfineError> {
+    Err(ConfineError { step: "system", cause: "workers can only be confined on Linux".to_owned() })
+}
 
 /// Confines the calling process for good. Not available on this system.
 ///
@@ -63,7 +72,7 @@ mod linux {
     use std::collections::BTreeMap;
 
     use nix::sys::prctl;
-    use nix::sys::resource::{Resource, setrlimit};
+    use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
     use nix::sys::signal::Signal;
     use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter_all_threads};
 
@@ -86,10 +95,27 @@ mod linux {
             ("core", Resource::RLIMIT_CORE, 0),
         ];
         for (step, resource, value) in limits {
+            // What the system grants may be less already; nothing is ever raised.
+            let (_, granted) = getrlimit(resource).map_err(failed(step))?;
+            let value = value.min(granted);
             setrlimit(resource, value, value).map_err(failed(step))?;
         }
         let filter = filter(confinement.network).map_err(|cause| ConfineError { step: "filter", cause })?;
         apply_filter_all_threads(&filter).map_err(|error| ConfineError { step: "filter", cause: error.to_string() })
+    }
+
+    /// Limits the processor time that the calling process may still use, all threads together: for a worker that does
+    /// one piece of work after the other. Never more than [`Confinement::cpu_seconds_max`] in all.
+    ///
+    /// # Errors
+    /// Where the system refuses.
+    pub fn limit_cpu(seconds: u64) -> Result<(), ConfineError> {
+        let failed = |error: nix::Error| ConfineError { step: "cpu", cause: error.to_string() };
+        let used = getrusage(UsageWho::RUSAGE_SELF).map_err(failed)?;
+        let used = used.user_time().tv_sec().saturating_add(used.system_time().tv_sec());
+        let (_, granted) = getrlimit(Resource::RLIMIT_CPU).map_err(failed)?;
+        let wanted = seconds.saturating_add(u64::try_from(used).unwrap_or(0)).saturating_add(1);
+        setrlimit(Resource::RLIMIT_CPU, wanted.min(granted), granted).map_err(failed)
     }
 
     /// Refuses (`EPERM`) what a worker never needs; everything else stays as it is.

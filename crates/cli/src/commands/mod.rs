@@ -5,10 +5,12 @@ mod check;
 mod cite;
 mod list;
 pub(crate) mod maintain;
+mod members;
 mod portal;
 pub(crate) mod query;
 mod retention;
 pub(crate) mod run;
+mod serve;
 mod shell;
 mod sql;
 
@@ -37,6 +39,8 @@ pub(crate) async fn execute(command: Command, context: &Context) -> Result<ExitC
         Command::History(arguments) => list::history(context, &arguments).await?,
         Command::Runs(arguments) => list::runs(context, &arguments).await?,
         Command::Cite(arguments) => cite::cite(context, &arguments).await?,
+        Command::Serve(arguments) => serve::serve(context, &arguments).await?,
+        Command::Members(arguments) => members::members(context, &arguments).await?,
         Command::Optimize(arguments) => maintain::optimize(context, &arguments).await?,
         Command::Vacuum(arguments) => retention::vacuum(context, &arguments).await?,
         Command::Fsck(arguments) => maintain::fsck(context, &arguments).await?,

@@ -1,39 +1,40 @@
 //! Queries in workers: one for a command's own question, one for the user's statement with its output.
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use arrow::record_batch::RecordBatch;
 use futures::StreamExt;
 use hambar_core::ErrorClass;
-use hambar_query::{QueryLimits, QueryRequest, QueryWorkers, RowStream};
+use hambar_query::{QueryLimits, QueryWorkers, Question, RowStream, StoreAddress, WorkerSettings};
 
 use crate::context::Context;
 use crate::errors::Told;
 use crate::output::{Format, Output};
 
-/// Starts a statement in a worker; the answer holds the worker.
-pub(crate) async fn start(context: &Context, sql: &str, limits: &QueryLimits) -> Result<RowStream> {
-    let program = crate::context::own_program()?;
-    let spill = std::env::temp_dir().join("hambar-spill");
-    let workers = QueryWorkers::new(program, vec!["query-worker".into()], spill);
+/// How workers of this program are started over the store of the settings.
+pub(crate) fn worker_settings(context: &Context, limits: &QueryLimits) -> Result<WorkerSettings> {
     let url = &context.config.store.url;
     // Workers have no working folder to rely on: a relative folder becomes absolute here.
-    let store = if url.contains("://") {
+    let url = if url.contains("://") {
         url.clone()
     } else {
         let folder = std::path::absolute(url).with_context(|| format!("resolve the store's folder `{url}`"))?;
         folder.display().to_string()
     };
-    let request = QueryRequest {
-        store,
-        options: context.config.store_options(&context.secrets)?,
-        sql: sql.to_owned(),
+    Ok(WorkerSettings {
+        program: crate::context::own_program()?,
+        arguments: vec!["query-worker".into()],
+        spill: std::env::temp_dir().join("hambar-spill"),
+        store: StoreAddress { url, options: context.config.store_options(&context.secrets)? },
         limits: limits.clone(),
-        spill: PathBuf::new(),
-    };
-    Ok(workers.run(request).await?)
+    })
+}
+
+/// Starts a statement in a worker; the answer holds the worker.
+pub(crate) async fn start(context: &Context, sql: &str, limits: &QueryLimits) -> Result<RowStream> {
+    let workers = QueryWorkers::new(worker_settings(context, limits)?);
+    Ok(workers.run(&Question::new(sql, limits.clone())).await?)
 }
 
 /// Runs a statement of ours and returns all of its rows, which are few.

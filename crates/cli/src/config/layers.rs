@@ -107,6 +107,11 @@ impl Layers {
         self.set(key, value, Origin::CommandLine(option));
     }
 
+    /// Says whether nobody has set `key`.
+    pub(crate) fn is_default(&self, key: &str) -> bool {
+        self.entries.get(key).is_some_and(|entry| entry.origin == Origin::Default)
+    }
+
     /// Returns all settings in the order of their keys.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values()

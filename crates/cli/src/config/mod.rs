@@ -3,6 +3,7 @@
 
 mod layers;
 mod secret;
+mod server;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use serde::Deserialize;
 
 pub(crate) use layers::Layers;
 pub(crate) use secret::SecretReader;
+pub(crate) use server::ServerConfig;
 
 /// The embedded defaults; also the documentation of every key.
 pub(crate) const DEFAULTS: &str = include_str!("../../../../config/default.toml");
@@ -26,6 +28,7 @@ pub(crate) struct Config {
     pub(crate) fetch: FetchConfig,
     pub(crate) decode: DecodeConfig,
     pub(crate) query: QueryConfig,
+    pub(crate) server: ServerConfig,
     pub(crate) log: LogConfig,
 }
 
@@ -116,6 +119,7 @@ impl Config {
                 "`decode.memory_bytes_max` must be at least 64 MiB, `query.memory_bytes_max` at least 16 MiB"
             );
         }
+        config.server.check()?;
         for (name, value) in &config.store.options {
             let is_secret = SECRET_OPTIONS.iter().any(|secret| name.to_lowercase().ends_with(secret));
             if is_secret && !matches!(value, OptionValue::Secret(_)) {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
 use datafusion::execution::SessionStateDefaults;
-use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF, Volatility, WindowUDF};
 
 use capped::{Capped, Growth};
 
@@ -43,6 +43,22 @@ static REFUSED: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
     names.retain(|name| !OFFERED.contains(name.as_str()));
     names
 });
+
+/// Names of functions that ask for the time or for chance, aliases included.
+static CHANGEABLE: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+    let all = SessionStateDefaults::default_scalar_functions();
+    let changeable = all.iter().filter(|function| function.signature().volatility != Volatility::Immutable);
+    let named = changeable.flat_map(|function| {
+        function.aliases().iter().cloned().chain([function.name().to_owned()]).collect::<Vec<_>>()
+    });
+    // What the parser knows as words of their own.
+    named.chain(["current_timestamp", "localtime", "localtimestamp"].map(str::to_owned)).collect()
+});
+
+/// Says whether a function of this name may give something else when it is called again.
+pub(crate) fn is_changeable(name: &str) -> bool {
+    CHANGEABLE.contains(name)
+}
 
 /// Returns the names of the offered scalar, aggregate and window functions, sorted.
 pub fn offered_functions() -> Vec<&'static str> {

@@ -17,11 +17,11 @@ use crate::limits::GateLimits;
 /// Functions whose planning multiplies with their nesting, besides `CASE`.
 const CONDITIONAL: [&str; 5] = ["coalesce", "nullif", "nvl", "nvl2", "ifnull"];
 
-/// Checks the statement against the limits.
-pub(crate) fn check(statement: &Statement, limits: &GateLimits) -> Result<(), QueryError> {
+/// Checks the statement against the limits. Says whether all its functions give the same whenever they are called.
+pub(crate) fn check(statement: &Statement, limits: &GateLimits) -> Result<bool, QueryError> {
     let mut walk = Walk::new(limits);
     match statement.visit(&mut walk) {
-        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Continue(()) => Ok(walk.is_repeatable),
         ControlFlow::Break(error) => Err(error),
     }
 }
@@ -39,6 +39,7 @@ struct Walk<'a> {
     ctes: usize,
     cte_nesting: usize,
     set_operations: usize,
+    is_repeatable: bool,
     expressions: Vec<Step>,
     queries: Vec<Scope>,
 }
@@ -69,6 +70,7 @@ impl<'a> Walk<'a> {
             ctes: 0,
             cte_nesting: 0,
             set_operations: 0,
+            is_repeatable: true,
             expressions: Vec::new(),
             queries: Vec::new(),
         }
@@ -178,7 +180,7 @@ impl<'a> Walk<'a> {
         self.check_expression(expr)
     }
 
-    fn check_expression(&self, expr: &Expr) -> Result<(), QueryError> {
+    fn check_expression(&mut self, expr: &Expr) -> Result<(), QueryError> {
         match expr {
             Expr::InList { list, .. } => Self::within("values in IN", list.len(), self.limits.in_list_max),
             Expr::Case { conditions, .. } => {
@@ -191,7 +193,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn check_function(&self, function: &Function) -> Result<(), QueryError> {
+    fn check_function(&mut self, function: &Function) -> Result<(), QueryError> {
         let Some(ident) = function.name.0.last().and_then(|part| part.as_ident()) else { return Ok(()) };
         let name = folded(ident);
         if functions::is_refused(&name) {
@@ -199,6 +201,7 @@ impl<'a> Walk<'a> {
             let position = (start.line > 0).then_some(Position { line: start.line, column: start.column });
             return Err(QueryError::Function { name, position });
         }
+        self.is_repeatable &= !functions::is_changeable(&name);
         if let (true, FunctionArguments::List(list)) = (name.starts_with("regexp_"), &function.args) {
             for argument in &list.args {
                 if let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument {

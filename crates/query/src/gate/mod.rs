@@ -30,6 +30,8 @@ pub struct Checked {
     pub(crate) relations: Vec<Relation>,
     /// Whether it reads `information_schema`, and so needs the list of tables.
     pub(crate) lists_tables: bool,
+    /// Whether it gives the same rows as long as its tables stay the same, as far as its text tells.
+    pub(crate) is_repeatable: bool,
 }
 
 impl Checked {
@@ -72,10 +74,11 @@ fn check_here(sql: &str, limits: &GateLimits) -> Result<Checked, QueryError> {
     let (Some(statement), true) = (parsed.pop(), parsed.is_empty()) else {
         return Err(QueryError::Count { count: parsed.len() });
     };
-    complexity::check(&statement, limits)?;
+    let is_repeatable = complexity::check(&statement, limits)?;
     let mut statement = statements::allow(statement, &first_word)?;
     let found = relations::resolve(&mut statement)?;
-    Ok(Checked { statement, relations: found.relations, lists_tables: found.lists_tables })
+    let is_repeatable = is_repeatable && !found.lists_tables;
+    Ok(Checked { statement, relations: found.relations, lists_tables: found.lists_tables, is_repeatable })
 }
 
 fn syntax(error: &ParserError, limits: &GateLimits) -> QueryError {

@@ -2,46 +2,45 @@
 //! walks over the plan, and streams the rows. In production this happens in the worker process only.
 
 mod catalog;
+mod loaded;
 mod plan_walk;
+mod planning;
 mod rows;
 mod settings;
 mod statistics;
 mod table;
 mod travel;
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList};
-use datafusion::datasource::ViewTable;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::execution::{SessionState, SessionStateDefaults};
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, execute_stream};
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
-use datafusion::sql::parser::Statement as PlannedStatement;
 use futures::StreamExt;
-use hambar_core::TableName;
-use hambar_lake::{Lake, TableSnapshot};
-use tokio::sync::oneshot::Receiver;
+use hambar_lake::Lake;
 
 pub(crate) use rows::Cut;
-pub use rows::{RowStream, VersionRead};
+pub use rows::RowStream;
 
 use crate::advice;
 use crate::error::QueryError;
 use crate::functions::{self, CATALOG};
-use crate::gate::{self, Checked, Relation, STACK_BYTES};
+use crate::gate::{self, Checked};
 use crate::limits::QueryLimits;
+use crate::question::{Description, Facts, Question, VersionRead};
 use crate::rules;
+use crate::visibility::Visibility;
 use catalog::QueryCatalog;
-use table::LakeTable;
+use loaded::Loaded;
 
 /// Consumers of memory that the error names when the pool is used up.
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("three is not zero");
@@ -53,6 +52,7 @@ const STORE_URL: &str = "lake://store";
 pub struct QueryEngine {
     lake: Lake,
     limits: QueryLimits,
+    /// Caches, spill folder and store; every query adds a memory pool of its own.
     runtime: Arc<RuntimeEnv>,
     store: ObjectStoreUrl,
 }
@@ -60,9 +60,12 @@ pub struct QueryEngine {
 /// A query that was planned and may run.
 #[derive(Debug)]
 pub struct Prepared {
+    /// The statement, for the places of errors.
+    sql: String,
     plan: Arc<dyn ExecutionPlan>,
     state: SessionState,
-    versions: Vec<VersionRead>,
+    facts: Facts,
+    limits: QueryLimits,
 }
 
 impl QueryEngine {
@@ -72,12 +75,10 @@ impl QueryEngine {
     /// Where the folder cannot be used.
     pub fn new(lake: Lake, limits: QueryLimits, spill: &Path) -> Result<Self, QueryError> {
         let store = ObjectStoreUrl::parse(STORE_URL).map_err(|error| QueryError::from_plan(&error))?;
-        let bytes = usize::try_from(limits.memory_bytes_max).unwrap_or(usize::MAX);
         let disk = DiskManagerBuilder::default()
             .with_mode(DiskManagerMode::Directories(vec![PathBuf::from(spill)]))
             .with_max_temp_directory_size(limits.spill_bytes_max);
         let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(TrackConsumersPool::new(FairSpillPool::new(bytes), CONSUMERS_NAMED)))
             .with_disk_manager_builder(disk)
             .build()
             .map_err(|error| QueryError::from_run(&error))?;
@@ -89,25 +90,40 @@ impl QueryEngine {
         Ok(Self { lake, limits, runtime: Arc::new(runtime), store })
     }
 
-    /// Passes the statement through the gate, loads the snapshots of its tables, and plans it.
+    /// Passes the statement through the gate, loads the snapshots of its tables, binds its parameters, and plans it.
     ///
     /// # Errors
-    /// Where the gate refuses it, a table does not exist, or it cannot be planned in time.
-    pub async fn prepare(&self, sql: &str) -> Result<Prepared, QueryError> {
-        self.prepare_unplaced(sql).await.map_err(|error| advice::placed(error, sql))
+    /// Where the gate refuses it, a table does not exist for the asker, or it cannot be planned in time.
+    pub async fn prepare(&self, question: &Question) -> Result<Prepared, QueryError> {
+        self.prepare_unplaced(question).await.map_err(|error| advice::placed(error, &question.sql))
     }
 
-    async fn prepare_unplaced(&self, sql: &str) -> Result<Prepared, QueryError> {
-        let checked = gate::check(sql, &self.limits.gate)?;
-        let (state, versions) = self.resolve(&checked).await?;
-        let limit = self.limits.plan_time_max;
-        let regex_bytes_max = self.limits.gate.regex_bytes_max;
-        let planned = plan_on_large_stack(checked, state.clone(), regex_bytes_max)?;
-        match tokio::time::timeout(limit, planned).await {
-            Ok(Ok(plan)) => Ok(Prepared { plan: plan?, state, versions }),
-            Ok(Err(_)) => Err(QueryError::Worker { step: "plan in", cause: "the planning thread panicked".to_owned() }),
-            Err(_) => Err(QueryError::PlanTime { limit }),
-        }
+    async fn prepare_unplaced(&self, question: &Question) -> Result<Prepared, QueryError> {
+        let limits = question.limits.at_most(&self.limits);
+        let checked = gate::check(&question.sql, &limits.gate)?;
+        let (state, versions) = self.resolve(&checked, &question.visibility, &limits).await?;
+        let is_repeatable = checked.is_repeatable;
+        let planned = planning::runnable(checked, question.parameters.clone(), state.clone(), &limits).await?;
+        let facts = Facts { versions, is_repeatable: is_repeatable && planned.is_repeatable };
+        Ok(Prepared { sql: question.sql.clone(), plan: planned.plan, state, facts, limits })
+    }
+
+    /// Says which columns and parameters a statement has and what it reads, without running it.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`].
+    pub async fn describe(&self, question: &Question) -> Result<Description, QueryError> {
+        self.describe_unplaced(question).await.map_err(|error| advice::placed(error, &question.sql))
+    }
+
+    async fn describe_unplaced(&self, question: &Question) -> Result<Description, QueryError> {
+        let limits = question.limits.at_most(&self.limits);
+        let checked = gate::check(&question.sql, &limits.gate)?;
+        let (state, versions) = self.resolve(&checked, &question.visibility, &limits).await?;
+        let is_repeatable = checked.is_repeatable;
+        let planned = planning::described(checked, question.parameters.clone(), state, &limits).await?;
+        let facts = Facts { versions, is_repeatable: is_repeatable && planned.is_repeatable };
+        Ok(Description { schema: rows::plain_schema(&planned.schema), parameters: planned.parameters, facts })
     }
 
     /// Starts a planned query.
@@ -115,13 +131,14 @@ impl QueryEngine {
     /// # Errors
     /// Where the plan cannot be started.
     pub fn execute(&self, prepared: Prepared) -> Result<RowStream, QueryError> {
-        let Prepared { plan, state, versions } = prepared;
+        let Prepared { sql, plan, state, facts, limits } = prepared;
         let schema = rows::plain_schema(&plan.schema());
-        let batches = execute_stream(plan, state.task_ctx()).map_err(|error| QueryError::from_run(&error))?;
+        let batches = execute_stream(plan, state.task_ctx());
+        let batches = batches.map_err(|error| advice::placed(QueryError::from_run(&error), &sql))?;
         let is_truncated = Arc::new(AtomicBool::new(false));
         let mut cut = Cut {
-            rows_left: self.limits.result_rows_max,
-            bytes_left: self.limits.result_bytes_max,
+            rows_left: limits.result_rows_max,
+            bytes_left: limits.result_bytes_max,
             is_truncated: Arc::clone(&is_truncated),
         };
         let shape = Arc::clone(&schema);
@@ -141,44 +158,66 @@ impl QueryEngine {
                 };
                 futures::future::ready(next)
             });
-        Ok(RowStream::new(schema, versions, is_truncated, rows.boxed()))
+        let rows = RowStream::new(schema, facts, is_truncated, rows.boxed());
+        Ok(rows.map_error(move |error| advice::placed(error, &sql)))
+    }
+
+    /// Prepares and starts a statement without parameters that may read everything.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`] and [`Self::execute`].
+    pub async fn query(&self, sql: &str) -> Result<RowStream, QueryError> {
+        self.ask(&Question::new(sql, self.limits.clone())).await
     }
 
     /// Prepares and starts a query.
     ///
     /// # Errors
     /// As [`Self::prepare`] and [`Self::execute`].
-    pub async fn query(&self, sql: &str) -> Result<RowStream, QueryError> {
-        let prepared = self.prepare(sql).await?;
-        let text = sql.to_owned();
-        let rows = self.execute(prepared).map_err(|error| advice::placed(error, sql))?;
-        Ok(rows.map_error(move |error| advice::placed(error, &text)))
+    pub async fn ask(&self, question: &Question) -> Result<RowStream, QueryError> {
+        let prepared = self.prepare(question).await?;
+        self.execute(prepared)
     }
 
     /// Loads what the statement reads into a catalogue of its own.
-    async fn resolve(&self, checked: &Checked) -> Result<(SessionState, Vec<VersionRead>), QueryError> {
-        let catalog = Arc::new(QueryCatalog::new(self.lake.clone(), self.store.clone(), settings::texts(&self.limits)));
-        let state = self.state(&catalog);
+    async fn resolve(
+        &self,
+        checked: &Checked,
+        visibility: &Visibility,
+        limits: &QueryLimits,
+    ) -> Result<(SessionState, Vec<VersionRead>), QueryError> {
+        let catalog = Arc::new(QueryCatalog::new(self.lake.clone(), self.store.clone(), settings::texts(limits)));
+        let state = self.state(&catalog, limits)?;
         if checked.lists_tables {
-            catalog.list(&self.lake.tables().await?);
+            let mut tables = self.lake.tables().await?;
+            tables.retain(|table| visibility.sees(table));
+            catalog.list(&tables);
         }
-        let mut loaded = Loaded { engine: self, catalog: &catalog, current: BTreeMap::new(), versions: Vec::new() };
+        let mut loaded = Loaded::new(self, &catalog, visibility, settings::texts(limits));
         for relation in &checked.relations {
             loaded.relation(relation, &state).await?;
         }
-        Ok((state, loaded.versions))
+        Ok((state, loaded.versions()))
     }
 
-    fn state(&self, catalog: &Arc<QueryCatalog>) -> SessionState {
+    /// The caches and the store of the engine with a memory pool for one query.
+    fn runtime_for(&self, limits: &QueryLimits) -> Result<Arc<RuntimeEnv>, QueryError> {
+        let bytes = usize::try_from(limits.memory_bytes_max).unwrap_or(usize::MAX);
+        let pool = TrackConsumersPool::new(FairSpillPool::new(bytes), CONSUMERS_NAMED);
+        let built = RuntimeEnvBuilder::from_runtime_env(&self.runtime).with_memory_pool(Arc::new(pool)).build();
+        built.map(Arc::new).map_err(|error| QueryError::from_run(&error))
+    }
+
+    fn state(&self, catalog: &Arc<QueryCatalog>, limits: &QueryLimits) -> Result<SessionState, QueryError> {
         let catalogs = MemoryCatalogProviderList::new();
         catalogs.register_catalog(CATALOG.to_owned(), Arc::clone(catalog) as _);
-        let config = SessionConfig::from(settings::options(&self.limits))
+        let config = SessionConfig::from(settings::options(limits))
             .with_default_catalog_and_schema(CATALOG, CATALOG)
             .with_create_default_catalog_and_schema(false)
             .with_information_schema(true);
         let mut state = SessionStateBuilder::new()
             .with_config(config)
-            .with_runtime_env(Arc::clone(&self.runtime))
+            .with_runtime_env(self.runtime_for(limits)?)
             .with_catalog_list(Arc::new(catalogs))
             .with_expr_planners(SessionStateDefaults::default_expr_planners())
             .with_scalar_functions(functions::scalar_functions())
@@ -190,135 +229,6 @@ impl QueryEngine {
             .build();
         // One instant for the whole statement: `now()` and its kin are made constants of it.
         state.mark_start_execution();
-        state
+        Ok(state)
     }
-}
-
-/// The snapshots of one query: each table is read in one version, however often it is named.
-struct Loaded<'a> {
-    engine: &'a QueryEngine,
-    catalog: &'a QueryCatalog,
-    current: BTreeMap<TableName, TableSnapshot>,
-    versions: Vec<VersionRead>,
-}
-
-impl Loaded<'_> {
-    async fn relation(&mut self, relation: &Relation, state: &SessionState) -> Result<(), QueryError> {
-        let table = relation.table();
-        if let Relation::Version(_, version) = relation {
-            let snapshot = self.snapshot(table, Some(*version)).await?;
-            self.insert(table, relation.catalog_name(), snapshot);
-            return Ok(());
-        }
-        let current = self.current(table).await?;
-        let sql = match relation {
-            Relation::Current(_) | Relation::Version(..) => return Ok(()),
-            Relation::AsOf(_, instant) => {
-                let past = self.history(table).await?;
-                travel::as_of(&current, past.as_ref(), *instant)?
-            }
-            Relation::History(_) => {
-                self.history(table).await?.ok_or_else(|| no_history(table))?;
-                travel::history(&current)
-            }
-            Relation::Revisions(_) => {
-                let past = self.history(table).await?.ok_or_else(|| no_history(table))?;
-                travel::revisions(&current, &past)?
-            }
-        };
-        let plan = state.create_logical_plan(&sql).await.map_err(|error| QueryError::from_plan(&error))?;
-        let view = ViewTable::new(plan, None);
-        self.catalog.insert(table.namespace.as_str(), relation.catalog_name(), Arc::new(view));
-        Ok(())
-    }
-
-    /// Loads the current version of a table, before its history: rows that a commit in between superseded are then
-    /// newer than the current table's sequence, and ignored.
-    async fn current(&mut self, table: &TableName) -> Result<TableSnapshot, QueryError> {
-        if let Some(snapshot) = self.current.get(table) {
-            return Ok(snapshot.clone());
-        }
-        let snapshot = self.snapshot(table, None).await?;
-        self.insert(table, table.table.to_string(), snapshot.clone());
-        self.current.insert(table.clone(), snapshot.clone());
-        Ok(snapshot)
-    }
-
-    async fn history(&mut self, table: &TableName) -> Result<Option<TableSnapshot>, QueryError> {
-        let Ok(name) = format!("{table}{}", gate::HISTORY).parse::<TableName>() else {
-            return Ok(None);
-        };
-        if let Some(snapshot) = self.current.get(&name) {
-            return Ok(Some(snapshot.clone()));
-        }
-        if !self.engine.lake.exists(&name).await? {
-            return Ok(None);
-        }
-        let snapshot = self.engine.lake.snapshot(&name, None).await?;
-        let provider =
-            LakeTable::new(snapshot.clone(), self.engine.store.clone(), settings::texts(&self.engine.limits));
-        self.catalog.insert(table.namespace.as_str(), travel::raw_history(table), Arc::new(provider));
-        self.current.insert(name, snapshot.clone());
-        Ok(Some(snapshot))
-    }
-
-    async fn snapshot(&self, table: &TableName, version: Option<u64>) -> Result<TableSnapshot, QueryError> {
-        if !self.engine.lake.exists(table).await? {
-            let names = self.engine.lake.tables().await?.into_iter().map(|table| table.to_string());
-            let similar = advice::nearest(&table.to_string(), names);
-            return Err(QueryError::UnknownTable { name: table.to_string(), similar });
-        }
-        Ok(self.engine.lake.snapshot(table, version).await?)
-    }
-
-    fn insert(&mut self, table: &TableName, name: String, snapshot: TableSnapshot) {
-        self.versions.push(VersionRead { table: table.clone(), version: snapshot.version });
-        let provider = LakeTable::new(snapshot, self.engine.store.clone(), settings::texts(&self.engine.limits));
-        self.catalog.insert(table.namespace.as_str(), name, Arc::new(provider));
-    }
-}
-
-fn no_history(table: &TableName) -> QueryError {
-    QueryError::Travel { what: format!("table `{table}` has no history") }
-}
-
-/// What planning gives.
-type Planned = Result<Arc<dyn ExecutionPlan>, QueryError>;
-
-/// Plans on a thread of its own: expressions as deep as the gate lets through need more stack than a runtime's
-/// threads have, and a plan that takes too long cannot be stopped, only left behind.
-fn plan_on_large_stack(
-    checked: Checked,
-    state: SessionState,
-    regex_bytes_max: usize,
-) -> Result<Receiver<Planned>, QueryError> {
-    let (send, receive) = tokio::sync::oneshot::channel();
-    let runtime = tokio::runtime::Handle::current();
-    std::thread::Builder::new()
-        .name("plan".to_owned())
-        .stack_size(STACK_BYTES)
-        .spawn(move || {
-            // Nobody listens any more where the deadline has passed.
-            let _ = send.send(runtime.block_on(plan(checked, &state, regex_bytes_max)));
-        })
-        .map_err(|error| QueryError::Worker { step: "plan in", cause: error.to_string() })?;
-    Ok(receive)
-}
-
-async fn plan(
-    checked: Checked,
-    state: &SessionState,
-    regex_bytes_max: usize,
-) -> Result<Arc<dyn ExecutionPlan>, QueryError> {
-    let failed = |error| QueryError::from_plan(&error);
-    let statement = PlannedStatement::Statement(Box::new(checked.statement));
-    let logical = state.statement_to_plan(statement).await.map_err(failed)?;
-    plan_walk::check(&logical)?;
-    let optimized = state.optimize(&logical).map_err(failed)?;
-    plan_walk::check_optimized(&optimized, regex_bytes_max)?;
-    let physical = state.query_planner().create_physical_plan(&optimized, state).await.map_err(failed)?;
-    if physical.boundedness().is_unbounded() {
-        return Err(QueryError::Node { node: "endless scan".to_owned() });
-    }
-    Ok(physical)
 }

@@ -4,10 +4,14 @@
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::cte_worktable::CteWorkTable;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::FileScanConfig;
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::{TableProvider, ViewTable, source_as_provider};
 use datafusion::error::DataFusionError;
 use datafusion::functions_table::generate_series::GenerateSeriesTable;
-use datafusion::logical_expr::{Expr, LogicalPlan, Operator, TableScan, WindowFunctionDefinition};
+use datafusion::logical_expr::{Expr, LogicalPlan, Operator, TableScan, Volatility, WindowFunctionDefinition};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::scalar::ScalarValue;
 
 use super::table::LakeTable;
@@ -22,6 +26,52 @@ pub(crate) fn check(plan: &LogicalPlan) -> Result<(), QueryError> {
 /// Checks a plan after it is optimised, when constants are folded.
 pub(crate) fn check_optimized(plan: &LogicalPlan, regex_bytes_max: usize) -> Result<(), QueryError> {
     walk(plan, |expr| check_pattern(expr, regex_bytes_max))
+}
+
+/// Says whether no function of the plan asks for the time or for chance, and no step shows how long something took.
+pub(crate) fn is_repeatable(plan: &LogicalPlan) -> Result<bool, QueryError> {
+    let mut is_repeatable = true;
+    let walked = plan.apply_with_subqueries(|node| {
+        is_repeatable &= !matches!(node, LogicalPlan::Analyze(_));
+        node.apply_expressions(|root| {
+            root.apply(|expr| {
+                is_repeatable &= volatility(expr).is_none_or(|volatility| volatility == Volatility::Immutable);
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    });
+    walked.map_err(|error| QueryError::from_plan(&error))?;
+    Ok(is_repeatable)
+}
+
+fn volatility(expr: &Expr) -> Option<Volatility> {
+    match expr {
+        Expr::ScalarFunction(function) => Some(function.func.signature().volatility),
+        Expr::AggregateFunction(function) => Some(function.func.signature().volatility),
+        _ => None,
+    }
+}
+
+/// Checks how much of the store a plan reads: the sizes of the files that it opens.
+pub(crate) fn check_scanned(plan: &dyn ExecutionPlan, limit: u64) -> Result<(), QueryError> {
+    let bytes = scanned(plan);
+    if bytes <= limit { Ok(()) } else { Err(QueryError::Scan { bytes, limit }) }
+}
+
+fn scanned(plan: &dyn ExecutionPlan) -> u64 {
+    let own = plan
+        .downcast_ref::<DataSourceExec>()
+        .and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>())
+        .map_or(0, |config| config.file_groups.iter().flat_map(|group| group.files()).map(bytes_of).sum());
+    plan.children().iter().fold(own, |sum: u64, child| sum.saturating_add(scanned(child.as_ref())))
+}
+
+/// A file may be split between parts of the plan; each part counts for itself.
+fn bytes_of(file: &PartitionedFile) -> u64 {
+    match &file.range {
+        Some(range) => u64::try_from(range.end.saturating_sub(range.start)).unwrap_or(0),
+        None => file.object_meta.size,
+    }
 }
 
 fn walk(plan: &LogicalPlan, check_expr: impl Fn(&Expr) -> Result<(), QueryError>) -> Result<(), QueryError> {

@@ -10,24 +10,14 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
-use hambar_core::TableName;
-use serde::{Deserialize, Serialize};
 
 use crate::error::QueryError;
-
-/// Which version of a table a query read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VersionRead {
-    /// The table.
-    pub table: TableName,
-    /// The version.
-    pub version: u64,
-}
+use crate::question::{Facts, VersionRead};
 
 /// The answer to a query. Dropping it stops the query.
 pub struct RowStream {
     schema: SchemaRef,
-    versions: Vec<VersionRead>,
+    facts: Facts,
     is_truncated: Arc<AtomicBool>,
     batches: BoxStream<'static, Result<RecordBatch, QueryError>>,
 }
@@ -41,11 +31,11 @@ impl std::fmt::Debug for RowStream {
 impl RowStream {
     pub(crate) fn new(
         schema: SchemaRef,
-        versions: Vec<VersionRead>,
+        facts: Facts,
         is_truncated: Arc<AtomicBool>,
         batches: BoxStream<'static, Result<RecordBatch, QueryError>>,
     ) -> Self {
-        Self { schema, versions, is_truncated, batches }
+        Self { schema, facts, is_truncated, batches }
     }
 
     /// Changes the errors of the answer.
@@ -61,7 +51,12 @@ impl RowStream {
 
     /// Returns which version of each table is read.
     pub fn versions(&self) -> &[VersionRead] {
-        &self.versions
+        &self.facts.versions
+    }
+
+    /// Returns what was known before the first row.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     /// Says, once the stream has ended, whether a limit cut off the result.

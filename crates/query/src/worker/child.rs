@@ -1,25 +1,28 @@
-//! The worker's side: reads one request, confines itself, answers, and ends.
+//! The worker's side: confines itself, then answers one question after the other until nobody asks any more.
 
-use std::io::{Read, Write};
+use std::io::{StdinLock, Write};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::Schema;
+use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
 use futures::StreamExt;
 use hambar_core::limits::MIB;
 use hambar_core::{Clock, ErrorClass};
 use hambar_lake::{Access, Lake};
-use hambar_sandbox::{Confinement, Network, confine};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use hambar_sandbox::{Confinement, Network, confine, limit_cpu};
+use tokio::runtime::Runtime;
 
-use super::frame::{self, Done, Header, Kind};
-use super::{QueryRequest, is_remote};
+use super::Setup;
+use super::frame::{self, Done, Kind};
+use super::watchdog::Watchdog;
 use crate::error::QueryError;
+use crate::limits::QueryLimits;
+use crate::question::Question;
 use crate::session::QueryEngine;
 
-/// Bytes of a request; the statement is at most 64 KiB of it.
-const REQUEST_BYTES_MAX: u64 = MIB;
 /// Memory that the process has before it plans anything: its threads' stacks and its own tables.
 const BASE_BYTES: u64 = 192 * MIB;
 /// Stack of the threads that run plans.
@@ -30,96 +33,242 @@ const READ_THREADS: usize = 8;
 const DESCRIPTORS_MAX: u64 = 1024;
 /// After its deadline a query has this long to say so; then the process ends itself.
 const GRACE: Duration = Duration::from_secs(1);
+/// Rows are sent in pieces of about so many bytes, so that whoever passes them on holds little.
+const PIECE_BYTES: usize = 2 * 1024 * 1024;
+/// Bytes of one row.
+const ROW_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long an answered query may take to let go of its threads.
+const SETTLE_TIME_MAX: Duration = Duration::from_millis(500);
 
-/// Runs the worker: one request from standard input, the answer as frames on standard output. Returns the exit code:
-/// 0 where an answer, or why there is none, was written.
+/// Runs the worker: questions from standard input, answers as frames on standard output. Returns the exit code:
+/// 0 where every question got an answer, or why there is none.
 pub fn child_main(clock: Arc<dyn Clock>) -> u8 {
+    let mut input = std::io::stdin().lock();
     let mut out = std::io::stdout().lock();
-    let outcome = read_request().and_then(|request| answer(request, clock, &mut out));
-    let written = match outcome {
-        Ok(done) => serde_json::to_vec(&done).map(|content| (Kind::Done, content)),
-        Err(error) => serde_json::to_vec(&error.report()).map(|content| (Kind::Error, content)),
-    };
-    let sent =
-        written.map_err(std::io::Error::other).and_then(|(kind, content)| frame::write(&mut out, kind, &content));
-    // Where the parent has gone nobody reads the reason.
-    u8::from(sent.is_err())
-}
-
-fn read_request() -> Result<QueryRequest, QueryError> {
-    let failed = |cause: String| QueryError::Worker { step: "ask", cause };
-    let mut text = Vec::new();
-    let read = std::io::stdin().lock().take(REQUEST_BYTES_MAX).read_to_end(&mut text);
-    read.map_err(|error| failed(error.to_string()))?;
-    serde_json::from_slice(&text).map_err(|error| failed(format!("the request cannot be read: {error}")))
-}
-
-fn answer(request: QueryRequest, clock: Arc<dyn Clock>, out: &mut impl Write) -> Result<Done, QueryError> {
-    confine(&confinement(&request))
-        .map_err(|error| QueryError::Worker { step: "confine", cause: error.to_string() })?;
-    end_after(request.limits.run_time_max + GRACE)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(request.limits.partitions.max(1))
-        .max_blocking_threads(READ_THREADS)
-        .thread_stack_size(RUN_STACK_BYTES)
-        .enable_all()
-        .build()
-        .map_err(|error| QueryError::Worker { step: "start", cause: error.to_string() })?;
-    let limit = request.limits.run_time_max;
-    let outcome = runtime.block_on(async {
-        match tokio::time::timeout(limit, stream(&request, clock, out)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(QueryError::RunTime { limit }),
+    let mut server = match Server::start(&mut input, clock) {
+        Ok(server) => server,
+        Err(error) => {
+            let _ = report(&error, &mut out);
+            return 1;
         }
-    });
-    // A plan that took too long is still being made; the process ends without it.
-    runtime.shutdown_background();
-    outcome
-}
-
-async fn stream(request: &QueryRequest, clock: Arc<dyn Clock>, out: &mut impl Write) -> Result<Done, QueryError> {
-    let lake = Lake::open(&request.store, &request.options, Access::ReadOnly, clock).await?;
-    let engine = QueryEngine::new(lake, request.limits.clone(), &request.spill)?;
-    let mut rows = engine.query(&request.sql).await?;
-    let sent = |error: std::io::Error| QueryError::Worker { step: "answer from", cause: error.to_string() };
-    let encoded = |error: arrow::error::ArrowError| QueryError::Execute {
-        class: ErrorClass::Internal,
-        message: format!("write the rows: {error}"),
     };
-    let header = serde_json::to_vec(&Header { versions: rows.versions().to_vec() });
-    frame::write(out, Kind::Header, &header.map_err(|error| sent(error.into()))?).map_err(sent)?;
-    let mut writer = StreamWriter::try_new(Vec::new(), &rows.schema()).map_err(encoded)?;
-    frame::write(out, Kind::Rows, &std::mem::take(writer.get_mut())).map_err(sent)?;
-    while let Some(batch) = rows.next().await {
-        let batch = batch?;
-        if batch.num_rows() > 0 {
-            writer.write(&batch).map_err(encoded)?;
-            frame::write(out, Kind::Rows, &std::mem::take(writer.get_mut())).map_err(sent)?;
+    loop {
+        let sent = match frame::read_blocking(&mut input) {
+            Ok(Some((kind, content))) => server.serve(kind, &content, &mut out),
+            // The parent has no more questions, or is gone.
+            Ok(None) => break,
+            Err(error) => report(&failed("ask", &error), &mut out),
+        };
+        if sent.is_err() {
+            return 1;
         }
     }
-    writer.finish().map_err(encoded)?;
-    frame::write(out, Kind::Rows, &std::mem::take(writer.get_mut())).map_err(sent)?;
-    Ok(Done { is_truncated: rows.is_truncated() })
+    server.runtime.shutdown_background();
+    0
 }
 
-fn confinement(request: &QueryRequest) -> Confinement {
-    let limits = &request.limits;
+fn report(error: &QueryError, out: &mut impl Write) -> std::io::Result<()> {
+    let content = serde_json::to_vec(&error.report()).map_err(std::io::Error::other)?;
+    frame::write(out, Kind::Error, &content)
+}
+
+fn failed(step: &'static str, cause: &dyn std::fmt::Display) -> QueryError {
+    QueryError::Worker { step, cause: cause.to_string() }
+}
+
+struct Server {
+    setup: Setup,
+    clock: Arc<dyn Clock>,
+    runtime: Runtime,
+    watchdog: Watchdog,
+    /// Opened by the first question, and kept with everything that it remembers of the store.
+    engine: Option<QueryEngine>,
+}
+
+impl Server {
+    fn start(input: &mut StdinLock<'_>, clock: Arc<dyn Clock>) -> Result<Self, QueryError> {
+        let first = frame::read_blocking(input).map_err(|error| failed("start", &error))?;
+        let Some((Kind::Setup, content)) = first else {
+            return Err(failed("start", &"the first message is no setup"));
+        };
+        let setup: Setup = serde_json::from_slice(&content).map_err(|error| failed("start", &error))?;
+        confine(&confinement(&setup)).map_err(|error| failed("confine", &error))?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(setup.limits.partitions.max(1))
+            .max_blocking_threads(READ_THREADS)
+            .thread_stack_size(RUN_STACK_BYTES)
+            .enable_all()
+            .build()
+            .map_err(|error| failed("start", &error))?;
+        Ok(Self { setup, clock, runtime, watchdog: Watchdog::start()?, engine: None })
+    }
+
+    /// Answers one question. Fails only where the answer cannot be written.
+    fn serve(&mut self, kind: Kind, content: &[u8], out: &mut impl Write) -> std::io::Result<()> {
+        let outcome = match kind {
+            Kind::Run | Kind::Describe => serde_json::from_slice::<Question>(content)
+                .map_err(|error| failed("ask", &format!("the question cannot be read: {error}")))
+                .and_then(|question| self.answer(kind, &question, out)),
+            _ => Err(failed("ask", &"the message is no question")),
+        };
+        self.watchdog.disarm();
+        match outcome {
+            Ok(is_truncated) => {
+                let done = Done { is_truncated, is_idle: self.settles() };
+                let content = serde_json::to_vec(&done).map_err(std::io::Error::other)?;
+                frame::write(out, Kind::Done, &content)
+            }
+            Err(error) => report(&error, out),
+        }
+    }
+
+    fn answer(&mut self, kind: Kind, question: &Question, out: &mut impl Write) -> Result<bool, QueryError> {
+        let limits = question.limits.at_most(&self.setup.limits);
+        let mut clock = QueryClock { limit: limits.run_time_max, left: limits.run_time_max, watchdog: &self.watchdog };
+        limit_cpu(cpu_seconds(&limits)).map_err(|error| failed("confine", &error))?;
+        let known = self.engine.take();
+        let (setup, store_clock) = (&self.setup, &self.clock);
+        let outcome = self.runtime.block_on(async {
+            let engine = match known {
+                Some(engine) => engine,
+                None => clock.time(open(setup, store_clock)).await?,
+            };
+            let outcome = match kind {
+                Kind::Describe => describe(&engine, question, &mut clock, out).await,
+                _ => stream(&engine, question, &mut clock, out).await,
+            };
+            Ok::<_, QueryError>((engine, outcome))
+        });
+        let (engine, outcome) = outcome?;
+        self.engine = Some(engine);
+        outcome
+    }
+
+    /// Waits a moment for the tasks of an answered query to end. Says whether they did.
+    fn settles(&self) -> bool {
+        let since = Instant::now();
+        while self.runtime.metrics().num_alive_tasks() > 0 {
+            if since.elapsed() > SETTLE_TIME_MAX {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        true
+    }
+}
+
+/// Counts the time in which a query works. While its parent takes what was made, its time stands still.
+struct QueryClock<'a> {
+    limit: Duration,
+    left: Duration,
+    watchdog: &'a Watchdog,
+}
+
+impl QueryClock<'_> {
+    async fn time<T>(&mut self, work: impl Future<Output = Result<T, QueryError>>) -> Result<T, QueryError> {
+        self.watchdog.arm(self.left + GRACE);
+        let since = Instant::now();
+        let outcome = tokio::time::timeout(self.left, work).await;
+        self.left = self.left.saturating_sub(since.elapsed());
+        outcome.unwrap_or(Err(QueryError::RunTime { limit: self.limit }))
+    }
+
+    fn send(&self, out: &mut impl Write, kind: Kind, content: &[u8]) -> Result<(), QueryError> {
+        self.watchdog.disarm();
+        frame::write(out, kind, content).map_err(|error| failed("answer from", &error))
+    }
+}
+
+async fn open(setup: &Setup, clock: &Arc<dyn Clock>) -> Result<QueryEngine, QueryError> {
+    let store = &setup.store;
+    let lake = Lake::open(&store.url, &store.options, Access::ReadOnly, Arc::clone(clock)).await?;
+    QueryEngine::new(lake, setup.limits.clone(), &setup.spill)
+}
+
+async fn describe(
+    engine: &QueryEngine,
+    question: &Question,
+    clock: &mut QueryClock<'_>,
+    out: &mut impl Write,
+) -> Result<bool, QueryError> {
+    let description = clock.time(engine.describe(question)).await?;
+    let header = serde_json::to_vec(&description.facts).map_err(|error| failed("answer from", &error))?;
+    clock.send(out, Kind::Header, &header)?;
+    clock.send(out, Kind::Parameters, &columns(&description.parameter_schema())?)?;
+    clock.send(out, Kind::Rows, &columns(&description.schema)?)?;
+    Ok(false)
+}
+
+/// An Arrow IPC stream without rows.
+fn columns(schema: &Schema) -> Result<Vec<u8>, QueryError> {
+    let written = StreamWriter::try_new(Vec::new(), schema).and_then(StreamWriter::into_inner);
+    written.map_err(|error| not_encoded(&error))
+}
+
+async fn stream(
+    engine: &QueryEngine,
+    question: &Question,
+    clock: &mut QueryClock<'_>,
+    out: &mut impl Write,
+) -> Result<bool, QueryError> {
+    let mut rows = clock.time(engine.ask(question)).await?;
+    let header = serde_json::to_vec(rows.facts()).map_err(|error| failed("answer from", &error))?;
+    clock.send(out, Kind::Header, &header)?;
+    let mut writer = StreamWriter::try_new(Vec::new(), &rows.schema()).map_err(|error| not_encoded(&error))?;
+    clock.send(out, Kind::Rows, &std::mem::take(writer.get_mut()))?;
+    loop {
+        let next = clock.time(async { rows.next().await.transpose() }).await?;
+        let Some(batch) = next else { break };
+        for piece in pieces(batch)? {
+            writer.write(&piece).map_err(|error| not_encoded(&error))?;
+            clock.send(out, Kind::Rows, &std::mem::take(writer.get_mut()))?;
+        }
+    }
+    writer.finish().map_err(|error| not_encoded(&error))?;
+    clock.send(out, Kind::Rows, &std::mem::take(writer.get_mut()))?;
+    Ok(rows.is_truncated())
+}
+
+/// Cuts a batch into pieces of at most [`PIECE_BYTES`], or of one row.
+fn pieces(batch: RecordBatch) -> Result<Vec<RecordBatch>, QueryError> {
+    let mut done = Vec::new();
+    let mut open = vec![batch];
+    while let Some(batch) = open.pop() {
+        let rows = batch.num_rows();
+        let sizes = batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0));
+        let bytes: usize = sizes.sum();
+        if bytes <= PIECE_BYTES || rows <= 1 {
+            if bytes > ROW_BYTES_MAX {
+                let message = format!("a row of the result has {bytes} bytes; at most {ROW_BYTES_MAX} are sent");
+                return Err(QueryError::Execute { class: ErrorClass::Limit, message });
+            }
+            if rows > 0 {
+                done.push(batch);
+            }
+            continue;
+        }
+        open.push(batch.slice(rows / 2, rows - rows / 2));
+        open.push(batch.slice(0, rows / 2));
+    }
+    Ok(done)
+}
+
+fn not_encoded(error: &ArrowError) -> QueryError {
+    QueryError::Execute { class: ErrorClass::Internal, message: format!("write the rows: {error}") }
+}
+
+fn cpu_seconds(limits: &QueryLimits) -> u64 {
     let threads = u64::try_from(limits.partitions).unwrap_or(u64::MAX).saturating_add(1);
-    Confinement {
-        memory_bytes_max: limits.worker_bytes_max().saturating_add(BASE_BYTES),
-        cpu_seconds_max: (limits.run_time_max + GRACE).as_secs().saturating_add(1).saturating_mul(threads),
-        file_bytes_max: limits.spill_bytes_max,
-        descriptors_max: DESCRIPTORS_MAX,
-        network: if is_remote(&request.store) { Network::Allowed } else { Network::Denied },
-    }
+    (limits.run_time_max + GRACE).as_secs().saturating_add(1).saturating_mul(threads)
 }
 
-/// Ends the process for good once the time is up, from a thread that the query's own runtime cannot starve.
-fn end_after(limit: Duration) -> Result<(), QueryError> {
-    let watchdog = std::thread::Builder::new().name("watchdog".to_owned()).spawn(move || {
-        std::thread::sleep(limit);
-        // Cannot fail for the process itself.
-        let _ = kill(Pid::this(), Signal::SIGKILL);
-    });
-    watchdog.map(|_| ()).map_err(|error| QueryError::Worker { step: "start", cause: error.to_string() })
+fn confinement(setup: &Setup) -> Confinement {
+    Confinement {
+        memory_bytes_max: setup.limits.worker_bytes_max().saturating_add(BASE_BYTES),
+        // Each question sets its own.
+        cpu_seconds_max: u64::MAX,
+        file_bytes_max: setup.limits.spill_bytes_max,
+        descriptors_max: DESCRIPTORS_MAX,
+        network: if setup.store.is_remote() { Network::Allowed } else { Network::Denied },
+    }
 }

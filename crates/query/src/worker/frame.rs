@@ -1,12 +1,12 @@
-//! The frames that a worker writes to its standard output: one byte for the kind, four for the length (little
-//! endian), then the content. The rows are one Arrow IPC stream, cut into pieces.
+//! The frames between a worker and its parent: one byte for the kind, four for the length (little endian), then the
+//! content. The rows are one Arrow IPC stream, cut into pieces.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::session::VersionRead;
+use crate::question::Facts;
 
 /// Bytes of one frame's content.
 pub(crate) const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -14,10 +14,18 @@ pub(crate) const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The kinds of frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// What is read: a [`Header`] as JSON.
+    /// To the worker: a [`super::Setup`] as JSON, once.
+    Setup,
+    /// To the worker: a [`crate::Question`] as JSON, to be answered with rows.
+    Run,
+    /// To the worker: a [`crate::Question`] as JSON, to be answered with its columns and parameters.
+    Describe,
+    /// What is read: [`Facts`] as JSON.
     Header,
     /// A piece of the Arrow IPC stream.
     Rows,
+    /// The parameters of a described statement: an Arrow IPC stream without rows.
+    Parameters,
     /// The end of a complete answer: a [`Done`] as JSON.
     Done,
     /// The end without an answer: an [`crate::ErrorReport`] as JSON.
@@ -25,29 +33,34 @@ pub(crate) enum Kind {
 }
 
 /// Comes before the rows.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Header {
-    pub(crate) versions: Vec<VersionRead>,
-}
+pub(crate) type Header = Facts;
 
 /// Comes after the rows.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Done {
     pub(crate) is_truncated: bool,
+    /// Whether nothing of the query runs any more, so that the worker may be asked again.
+    pub(crate) is_idle: bool,
 }
+
+const KINDS: [(Kind, u8); 8] = [
+    (Kind::Setup, b'S'),
+    (Kind::Run, b'Q'),
+    (Kind::Describe, b'?'),
+    (Kind::Header, b'H'),
+    (Kind::Rows, b'R'),
+    (Kind::Parameters, b'P'),
+    (Kind::Done, b'D'),
+    (Kind::Error, b'E'),
+];
 
 impl Kind {
     fn byte(self) -> u8 {
-        match self {
-            Self::Header => b'H',
-            Self::Rows => b'R',
-            Self::Done => b'D',
-            Self::Error => b'E',
-        }
+        KINDS.into_iter().find(|(kind, _)| *kind == self).map_or(0, |(_, byte)| byte)
     }
 
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Header, Self::Rows, Self::Done, Self::Error].into_iter().find(|kind| kind.byte() == byte)
+        KINDS.into_iter().find(|(_, known)| *known == byte).map(|(kind, _)| kind)
     }
 }
 
@@ -73,15 +86,33 @@ pub(crate) async fn read(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Opti
     if let Err(error) = from.read_exact(&mut head).await {
         return at_end(error);
     }
-    let [kind, length @ ..] = head;
-    let length = u32::from_le_bytes(length) as usize;
-    let (Some(kind), true) = (Kind::from_byte(kind), length <= FRAME_BYTES_MAX) else {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the answer is not made of frames"));
-    };
-    let mut content = vec![0_u8; length];
+    let (kind, mut content) = start(head)?;
     match from.read_exact(&mut content).await {
         Ok(_) => Ok(Some((kind, content))),
         Err(error) => at_end(error),
+    }
+}
+
+/// As [`read`], for the worker's side.
+pub(crate) fn read_blocking(from: &mut impl Read) -> io::Result<Option<(Kind, Vec<u8>)>> {
+    let mut head = [0_u8; 5];
+    if let Err(error) = from.read_exact(&mut head) {
+        return at_end(error);
+    }
+    let (kind, mut content) = start(head)?;
+    match from.read_exact(&mut content) {
+        Ok(()) => Ok(Some((kind, content))),
+        Err(error) => at_end(error),
+    }
+}
+
+/// Understands a frame's head and makes room for its content.
+fn start(head: [u8; 5]) -> io::Result<(Kind, Vec<u8>)> {
+    let [kind, length @ ..] = head;
+    let length = u32::from_le_bytes(length) as usize;
+    match Kind::from_byte(kind) {
+        Some(kind) if length <= FRAME_BYTES_MAX => Ok((kind, vec![0_u8; length])),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the message is not made of frames")),
     }
 }
 
@@ -106,6 +137,9 @@ mod tests {
             sizes.push((kind, content.len()));
         }
         assert_eq!(sizes, [(Kind::Header, 0), (Kind::Rows, FRAME_BYTES_MAX), (Kind::Rows, 1)]);
+        let mut reader = bytes.as_slice();
+        assert_eq!(read_blocking(&mut reader).unwrap(), Some((Kind::Header, Vec::new())));
         assert!(read(&mut b"x\0\0\0\0".as_slice()).await.is_err());
+        assert!(KINDS.into_iter().all(|(kind, byte)| Kind::from_byte(byte) == Some(kind) && kind.byte() == byte));
     }
 }

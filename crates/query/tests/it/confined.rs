@@ -4,9 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use hambar_query::{QueryRequest, QueryWorkers};
+use hambar_query::{QueryWorkers, Question, WorkerSettings};
 
 use crate::fixture::{Fixture, fixture, limits, text};
+use crate::worker::settings;
 
 /// What libraries read for themselves: themselves, the machine's shape, time zones.
 const SYSTEM: &[&str] = &[
@@ -87,15 +88,9 @@ async fn traced(fixture: &Fixture, strace: &Path, log: &Path, sql: &str) -> Stri
     let worker = env!("CARGO_BIN_EXE_hambar-query-worker");
     let arguments = ["-f", "-qq", "-e", "trace=%file,%network", "-o"].map(Into::into);
     let arguments = arguments.into_iter().chain([log.into(), worker.into()]).collect();
-    let workers = QueryWorkers::new(strace.to_path_buf(), arguments, fixture.spill());
-    let request = QueryRequest {
-        store: fixture.store(),
-        options: std::collections::BTreeMap::new(),
-        sql: sql.to_owned(),
-        limits: limits(),
-        spill: PathBuf::new(),
-    };
-    text(workers.run(request).await).await
+    let workers =
+        QueryWorkers::new(WorkerSettings { program: strace.to_path_buf(), arguments, ..settings(fixture, limits()) });
+    text(workers.run(&Question::new(sql, limits())).await).await
 }
 
 /// The paths that any call with a file name got or asked for, except the worker's own start.

@@ -2,16 +2,16 @@
 //! abuse costs a bystander. `HAMBAR_TEST_LONG` runs a hundred thousand of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use hambar_core::Classified;
-use hambar_query::{GateLimits, QueryLimits, QueryRequest, QueryWorkers, check, offered_functions};
+use hambar_query::{GateLimits, QueryLimits, QueryWorkers, Question, check, offered_functions};
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 
 use crate::fixture::{Fixture, fixture, limits, text};
+use crate::worker::settings;
 
 /// Statements that run in workers.
 const RUNS: usize = 250;
@@ -244,13 +244,12 @@ impl Grammar {
     }
 }
 
-fn request(fixture: &Fixture, sql: &str, limits: QueryLimits) -> QueryRequest {
-    let store = fixture.store();
-    QueryRequest { store, options: BTreeMap::new(), sql: sql.to_owned(), limits, spill: PathBuf::new() }
+fn workers(fixture: &Fixture, limits: QueryLimits) -> QueryWorkers {
+    QueryWorkers::new(settings(fixture, limits))
 }
 
-fn workers(fixture: &Fixture) -> QueryWorkers {
-    QueryWorkers::new(PathBuf::from(env!("CARGO_BIN_EXE_hambar-query-worker")), Vec::new(), fixture.spill())
+async fn answer(workers: &QueryWorkers, sql: &str, limits: &QueryLimits) -> String {
+    text(workers.run(&Question::new(sql, limits.clone())).await).await
 }
 
 /// The gate runs in the process that listens: whatever the text, it answers.
@@ -275,7 +274,7 @@ fn the_gate_answers_every_text() {
 #[tokio::test]
 async fn made_up_statements_end_nothing_but_their_worker() {
     let fixture = fixture().await;
-    let workers = workers(&fixture);
+    let workers = workers(&fixture, limits());
     let mut grammar = Grammar::new(seed() + 1);
     let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();
     let mut died = BTreeSet::new();
@@ -283,7 +282,7 @@ async fn made_up_statements_end_nothing_but_their_worker() {
     for _ in 0..times(RUNS) {
         let sql = grammar.query(DEPTH - 2);
         let started = Instant::now();
-        let found = text(workers.run(request(&fixture, &sql, short.clone())).await).await;
+        let found = answer(&workers, &sql, &short).await;
         assert!(started.elapsed() < Duration::from_secs(20), "seed {}: {:?}: {sql}", seed(), started.elapsed());
         let class = found.split(':').next().unwrap_or_default();
         let outcome = if ["query", "denied", "limit", "internal", "store"].contains(&class) { class } else { "ok" };
@@ -298,14 +297,14 @@ async fn made_up_statements_end_nothing_but_their_worker() {
     }
     assert!(outcomes.get("ok").copied().unwrap_or(0) * 100 > times(RUNS), "{outcomes:?}: hardly anything runs");
     assert_eq!(outcomes.get("store"), None, "{outcomes:?}");
-    assert_eq!(text(workers.run(request(&fixture, "SELECT 1", limits())).await).await, "1");
+    assert_eq!(answer(&workers, "SELECT 1", &limits()).await, "1");
     assert_eq!(std::fs::read_dir(fixture.spill()).unwrap().count(), 0);
 }
 
 #[tokio::test]
 async fn regular_expressions_are_capped() {
     let fixture = fixture().await;
-    let workers = workers(&fixture);
+    let workers = workers(&fixture, limits());
     let long = "a".repeat(1_000_000);
     for (sql, expected) in [
         (format!("SELECT regexp_like('a', '{long}')"), "limit: "),
@@ -322,7 +321,7 @@ async fn regular_expressions_are_capped() {
     ] {
         let shown: String = sql.chars().take(100).collect();
         let started = Instant::now();
-        let found = text(workers.run(request(&fixture, &sql, limits())).await).await;
+        let found = answer(&workers, &sql, &limits()).await;
         assert!(found.starts_with(expected), "{shown}: {found}");
         assert!(started.elapsed() < Duration::from_secs(30), "{shown}: {:?}", started.elapsed());
     }
@@ -347,8 +346,8 @@ fn resident_bytes(command: &str) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_stays_within_its_memory_and_a_bystander_is_served() {
     let fixture = fixture().await;
-    let workers = workers(&fixture);
     let limits = QueryLimits { run_time_max: Duration::from_secs(20), ..limits() };
+    let workers = workers(&fixture, limits.clone());
     let mut slowest = Duration::ZERO;
     let mut most = 0;
     for sql in [
@@ -359,13 +358,13 @@ async fn abuse_stays_within_its_memory_and_a_bystander_is_served() {
         "SELECT count(*) FROM generate_series(1, 1000000) a JOIN generate_series(1, 1000000) b ON a.value % 10 = b.value % 10",
     ] {
         let abuse = tokio::spawn({
-            let (workers, request) = (workers.clone(), request(&fixture, sql, limits.clone()));
-            async move { text(workers.run(request).await).await }
+            let (workers, limits) = (workers.clone(), limits.clone());
+            async move { answer(&workers, sql, &limits).await }
         });
         while !abuse.is_finished() {
             most = most.max(resident_bytes("hambar-query-wo"));
             let started = Instant::now();
-            assert_eq!(text(workers.run(request(&fixture, "SELECT 1", limits.clone())).await).await, "1", "{sql}");
+            assert_eq!(answer(&workers, "SELECT 1", &limits).await, "1", "{sql}");
             slowest = slowest.max(started.elapsed());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -6,6 +6,7 @@ mod confined;
 mod fixture;
 mod gate;
 mod hostile;
+mod pool;
 mod rules;
 mod session;
 mod worker;

@@ -5,26 +5,26 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use hambar_query::{QueryLimits, QueryRequest, QueryWorkers};
+use hambar_query::{QueryError, QueryLimits, QueryWorkers, Question, RowStream, StoreAddress, WorkerSettings};
 
 use crate::fixture::{Fixture, fixture, limits, text};
 
-fn workers(fixture: &Fixture) -> QueryWorkers {
-    QueryWorkers::new(PathBuf::from(env!("CARGO_BIN_EXE_hambar-query-worker")), Vec::new(), fixture.spill())
-}
-
-fn request(fixture: &Fixture, sql: &str, limits: QueryLimits) -> QueryRequest {
-    QueryRequest {
-        store: fixture.store(),
-        options: BTreeMap::new(),
-        sql: sql.to_owned(),
+pub(crate) fn settings(fixture: &Fixture, limits: QueryLimits) -> WorkerSettings {
+    WorkerSettings {
+        program: PathBuf::from(env!("CARGO_BIN_EXE_hambar-query-worker")),
+        arguments: Vec::new(),
+        spill: fixture.spill(),
+        store: StoreAddress { url: fixture.store(), options: BTreeMap::new() },
         limits,
-        spill: PathBuf::new(),
     }
 }
 
+async fn ask(fixture: &Fixture, sql: &str, limits: QueryLimits) -> Result<RowStream, QueryError> {
+    QueryWorkers::new(settings(fixture, limits.clone())).run(&Question::new(sql, limits)).await
+}
+
 async fn run(fixture: &Fixture, sql: &str, limits: QueryLimits) -> String {
-    text(workers(fixture).run(request(fixture, sql, limits)).await).await
+    text(ask(fixture, sql, limits).await).await
 }
 
 #[tokio::test]
@@ -32,7 +32,7 @@ async fn a_worker_answers_and_leaves_nothing() {
     let fixture = fixture().await;
     assert_eq!(run(&fixture, "SELECT sum(year) FROM demo.gdp", limits()).await, "8083");
     assert_eq!(run(&fixture, "SELECT country FROM demo.gdp WHERE false", limits()).await, "");
-    let answer = workers(&fixture).run(request(&fixture, "SELECT * FROM demo.gdp", limits())).await.unwrap();
+    let answer = ask(&fixture, "SELECT * FROM demo.gdp", limits()).await.unwrap();
     assert_eq!(answer.versions().len(), 1);
     assert_eq!(answer.schema().fields().len(), 6);
     drop(answer);
@@ -44,7 +44,7 @@ async fn a_worker_answers_and_leaves_nothing() {
 async fn many_rows_cross_the_pipe_unharmed() {
     let fixture = fixture().await;
     let sql = "SELECT value, repeat('x', value % 50) AS t FROM generate_series(1, 400000)";
-    let mut answer = workers(&fixture).run(request(&fixture, sql, limits())).await.unwrap();
+    let mut answer = ask(&fixture, sql, limits()).await.unwrap();
     let mut rows = 0;
     while let Some(batch) = answer.next().await {
         rows += batch.unwrap().num_rows();
@@ -57,9 +57,9 @@ async fn refusals_and_errors_arrive_with_class_hint_and_place() {
     use hambar_core::Classified;
     let fixture = fixture().await;
     let sql = "SELECT year,\n  pgd FROM demo.gdp";
-    let error = workers(&fixture).run(request(&fixture, sql, limits())).await.unwrap_err();
+    let error = ask(&fixture, sql, limits()).await.unwrap_err();
     assert_eq!(error.position().map(|at| (at.line, at.column)), Some((2, 3)), "{error}");
-    let error = workers(&fixture).run(request(&fixture, "DROP TABLE demo.gdp", limits())).await.unwrap_err();
+    let error = ask(&fixture, "DROP TABLE demo.gdp", limits()).await.unwrap_err();
     assert_eq!(error.class().name(), "denied");
     assert!(error.hint().is_some());
 }
@@ -125,7 +125,7 @@ async fn a_sort_beyond_the_pool_spills() {
         ..limits()
     };
     let sql = "SELECT repeat(md5(value::varchar), 8) AS h FROM generate_series(1, 250000) ORDER BY h";
-    let mut answer = workers(&fixture).run(request(&fixture, sql, small)).await.unwrap();
+    let mut answer = ask(&fixture, sql, small).await.unwrap();
     let mut rows = 0;
     while let Some(batch) = answer.next().await {
         rows += batch.unwrap().num_rows();
@@ -137,7 +137,7 @@ async fn a_sort_beyond_the_pool_spills() {
 async fn dropping_the_answer_kills_the_worker() {
     let fixture = fixture().await;
     let sql = "SELECT a.value + b.value FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b";
-    let mut answer = workers(&fixture).run(request(&fixture, sql, limits())).await.unwrap();
+    let mut answer = ask(&fixture, sql, limits()).await.unwrap();
     assert!(answer.next().await.unwrap().is_ok());
     drop(answer);
     let started = Instant::now();

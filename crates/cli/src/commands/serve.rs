@@ -1,0 +1,151 @@
+//! `hambar serve`: wires listeners, members and workers together, and lets requests end when it is told to stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use hambar_core::TableStore;
+use hambar_lake::Access;
+use hambar_query::QueryLimits;
+use hambar_server::{
+    AdmissionLimits, Anonymous, Authenticator, ConnectionLimits, FrontSettings, HttpSettings, Listener, Members,
+    QueryFront, Security, TlsFiles, load_tls, router, serve_http,
+};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::query::worker_settings;
+use crate::args::ServeArguments;
+use crate::config::ServerConfig;
+use crate::context::Context;
+
+/// The protocols that TLS clients may choose.
+const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
+/// Connections whose requests are answered may take so long to close.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// `hambar serve`
+pub(crate) async fn serve(context: &Context, arguments: &ServeArguments) -> Result<()> {
+    let mut settings = context.config.server.clone();
+    if let Some(address) = &arguments.listen {
+        settings.listen.clone_from(address);
+    }
+    settings.anonymous |= arguments.anonymous;
+    // Before anything is opened: a certificate that cannot be used must not end in plaintext.
+    let tls = tls_files(&settings).map(|files| load_tls(&files, &ALPN)).transpose()?;
+    let security = match (&tls, settings.allow_plaintext) {
+        (Some(_), _) => Security::Tls,
+        (None, true) => Security::PlaintextAllowed,
+        (None, false) => Security::Plaintext,
+    };
+    let connections = ConnectionLimits {
+        connections_max: settings.connections.connections_max,
+        connections_per_address_max: settings.connections.connections_per_address_max,
+    };
+    let listener = Listener::bind(&settings.listen, security, connections).await?;
+    raise_descriptors();
+    let access = if settings.audit { Access::ReadWrite } else { Access::ReadOnly };
+    let lake = context.lake(access).await?;
+    let audit = settings.audit.then(|| Arc::new(lake.clone()) as Arc<dyn TableStore>);
+    let front_settings = front_settings(context, &settings)?;
+    let front = QueryFront::start(front_settings, lake.clone(), audit, Arc::clone(&context.clock))?;
+    let members = Members::new(&lake, Arc::clone(&context.clock));
+    let catalogue = front.catalogue().clone();
+    let anonymous = if settings.anonymous { Anonymous::Reads(settings.public.clone()) } else { Anonymous::Refused };
+    let authenticator = Authenticator::new(members, catalogue, anonymous, Arc::clone(&context.clock));
+    let stop = CancellationToken::new();
+    let http = http_settings(&settings);
+    let routes = router(front.clone(), authenticator.clone(), http.clone(), stop.clone());
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    println!("listening on {scheme}://{}", listener.address());
+    let mut served = tokio::spawn(serve_http(listener, tls, routes, front.clone(), http, stop.clone()));
+    let watched = tokio::spawn({
+        let (front, authenticator) = (front.clone(), authenticator.clone());
+        async move { front.watch(&authenticator).await }
+    });
+    tokio::select! {
+        told = told_to_stop() => told?,
+        ended = &mut served => {
+            ended.context("the listener ended badly")?;
+            bail!("the listener ended without being told to");
+        }
+    }
+    eprintln!("going down: queries have {} s to end", settings.drain_seconds);
+    stop.cancel();
+    front.stop(Duration::from_secs(settings.drain_seconds)).await;
+    if tokio::time::timeout(CLOSE_TIME_MAX, &mut served).await.is_err() {
+        tracing::warn!("connections were cut that did not close in time");
+    }
+    watched.await.context("the watch over tokens ended badly")
+}
+
+async fn told_to_stop() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        interrupted = tokio::signal::ctrl_c() => interrupted.context("listen for Ctrl-C"),
+    }
+}
+
+fn tls_files(settings: &ServerConfig) -> Option<TlsFiles> {
+    let is_set = |path: &std::path::Path| !path.as_os_str().is_empty();
+    let tls = &settings.tls;
+    (is_set(&tls.certificate) || is_set(&tls.key))
+        .then(|| TlsFiles { certificate: tls.certificate.clone(), key: tls.key.clone() })
+}
+
+fn front_settings(context: &Context, settings: &ServerConfig) -> Result<FrontSettings> {
+    let queries = &settings.queries;
+    let seconds = Duration::from_secs;
+    let defaults = QueryLimits::default();
+    let cores = defaults.partitions;
+    let limits = QueryLimits {
+        plan_time_max: seconds(queries.plan_seconds_max),
+        run_time_max: seconds(queries.run_seconds_max),
+        memory_bytes_max: queries.memory_bytes_max,
+        spill_bytes_max: queries.spill_bytes_max,
+        result_rows_max: Some(queries.result_rows_max),
+        result_bytes_max: queries.result_bytes_max,
+        scan_bytes_max: (queries.scan_bytes_max > 0).then_some(queries.scan_bytes_max),
+        reader_time_max: Some(seconds(queries.reader_seconds_max)),
+        partitions: if queries.threads > 0 { queries.threads } else { cores },
+        ..defaults
+    };
+    Ok(FrontSettings {
+        workers: worker_settings(context, &limits)?,
+        admission: AdmissionLimits {
+            running_max: if queries.workers > 0 { queries.workers } else { 2 * cores },
+            running_per_member_max: queries.per_member_max,
+            running_per_organisation_max: (queries.per_organisation_max > 0).then_some(queries.per_organisation_max),
+            queue_max: queries.queue_max,
+            queue_per_member_max: queries.queue_per_member_max,
+            queue_time_max: seconds(queries.queue_seconds_max),
+        },
+        audit_every: seconds(settings.audit_seconds),
+    })
+}
+
+fn http_settings(settings: &ServerConfig) -> HttpSettings {
+    let connections = &settings.connections;
+    let seconds = Duration::from_secs;
+    HttpSettings {
+        body_bytes_max: connections.body_bytes_max,
+        head_bytes_max: connections.head_bytes_max,
+        head_time_max: seconds(connections.head_seconds_max),
+        body_time_max: seconds(connections.body_seconds_max),
+        write_time_max: seconds(connections.write_seconds_max),
+        cache_bytes_max: settings.cache_bytes_max,
+        open_metrics: settings.open_metrics,
+        trusted_proxies: settings.trusted_proxies.clone(),
+    }
+}
+
+/// Connections need descriptors; the system often grants more than it gives at first.
+fn raise_descriptors() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, granted)| setrlimit(Resource::RLIMIT_NOFILE, granted, granted));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "limit of open files not raised");
+    }
+}

@@ -1,0 +1,137 @@
+//! The snapshots of one query: which version of each table it reads, and what time travel makes of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::datasource::ViewTable;
+use datafusion::execution::SessionState;
+use hambar_core::{Ident, TableName};
+use hambar_lake::TableSnapshot;
+
+use super::catalog::QueryCatalog;
+use super::settings::Texts;
+use super::table::LakeTable;
+use super::{QueryEngine, travel};
+use crate::advice;
+use crate::error::QueryError;
+use crate::gate::{self, Relation};
+use crate::question::VersionRead;
+use crate::visibility::Visibility;
+
+/// A name that no pipeline gives a table: looked for in place of a table that may not be seen, so that the two take
+/// the same steps.
+const NOWHERE: &str = "_8d1f6a54_no_such_table";
+
+/// The snapshots of one query: each table is read in one version, however often it is named.
+pub(super) struct Loaded<'a> {
+    engine: &'a QueryEngine,
+    catalog: &'a QueryCatalog,
+    visibility: &'a Visibility,
+    texts: Texts,
+    current: BTreeMap<TableName, TableSnapshot>,
+    versions: Vec<VersionRead>,
+}
+
+impl<'a> Loaded<'a> {
+    pub(super) fn new(
+        engine: &'a QueryEngine,
+        catalog: &'a QueryCatalog,
+        visibility: &'a Visibility,
+        texts: Texts,
+    ) -> Self {
+        Self { engine, catalog, visibility, texts, current: BTreeMap::new(), versions: Vec::new() }
+    }
+
+    pub(super) fn versions(self) -> Vec<VersionRead> {
+        self.versions
+    }
+
+    /// Loads what `relation` reads into the catalogue.
+    pub(super) async fn relation(&mut self, relation: &Relation, state: &SessionState) -> Result<(), QueryError> {
+        let table = relation.table();
+        if let Relation::Version(_, version) = relation {
+            let snapshot = self.snapshot(table, Some(*version)).await?;
+            self.insert(table, relation.catalog_name(), snapshot, true);
+            return Ok(());
+        }
+        let current = self.current(table).await?;
+        let sql = match relation {
+            Relation::Current(_) | Relation::Version(..) => return Ok(()),
+            Relation::AsOf(_, instant) => {
+                let past = self.history(table).await?;
+                travel::as_of(&current, past.as_ref(), *instant)?
+            }
+            Relation::History(_) => {
+                self.history(table).await?.ok_or_else(|| no_history(table))?;
+                travel::history(&current)
+            }
+            Relation::Revisions(_) => {
+                let past = self.history(table).await?.ok_or_else(|| no_history(table))?;
+                travel::revisions(&current, &past)?
+            }
+        };
+        let plan = state.create_logical_plan(&sql).await.map_err(|error| QueryError::from_plan(&error))?;
+        let view = ViewTable::new(plan, None);
+        self.catalog.insert(table.namespace.as_str(), relation.catalog_name(), Arc::new(view));
+        Ok(())
+    }
+
+    /// Loads the current version of a table, before its history: rows that a commit in between superseded are then
+    /// newer than the current table's sequence, and ignored.
+    async fn current(&mut self, table: &TableName) -> Result<TableSnapshot, QueryError> {
+        if let Some(snapshot) = self.current.get(table) {
+            return Ok(snapshot.clone());
+        }
+        let snapshot = self.snapshot(table, None).await?;
+        self.insert(table, table.table.to_string(), snapshot.clone(), false);
+        self.current.insert(table.clone(), snapshot.clone());
+        Ok(snapshot)
+    }
+
+    async fn history(&mut self, table: &TableName) -> Result<Option<TableSnapshot>, QueryError> {
+        let Ok(name) = format!("{table}{}", gate::HISTORY).parse::<TableName>() else {
+            return Ok(None);
+        };
+        if let Some(snapshot) = self.current.get(&name) {
+            return Ok(Some(snapshot.clone()));
+        }
+        if !self.engine.lake.exists(&name).await? {
+            return Ok(None);
+        }
+        let snapshot = self.engine.lake.snapshot(&name, None).await?;
+        self.versions.push(VersionRead { table: name.clone(), version: snapshot.version, is_pinned: false });
+        let provider = LakeTable::new(snapshot.clone(), self.engine.store.clone(), self.texts);
+        self.catalog.insert(table.namespace.as_str(), travel::raw_history(table), Arc::new(provider));
+        self.current.insert(name, snapshot.clone());
+        Ok(Some(snapshot))
+    }
+
+    async fn snapshot(&self, table: &TableName, version: Option<u64>) -> Result<TableSnapshot, QueryError> {
+        let is_visible = self.visibility.sees(table);
+        let looked_for = if is_visible { table.clone() } else { nowhere(table)? };
+        if !self.engine.lake.exists(&looked_for).await? || !is_visible {
+            let mut tables = self.engine.lake.tables().await?;
+            tables.retain(|table| self.visibility.sees(table));
+            let names = tables.into_iter().map(|table| table.to_string());
+            let similar = advice::nearest(&table.to_string(), names);
+            return Err(QueryError::UnknownTable { name: table.to_string(), similar });
+        }
+        Ok(self.engine.lake.snapshot(table, version).await?)
+    }
+
+    fn insert(&mut self, table: &TableName, name: String, snapshot: TableSnapshot, is_pinned: bool) {
+        self.versions.push(VersionRead { table: table.clone(), version: snapshot.version, is_pinned });
+        let provider = LakeTable::new(snapshot, self.engine.store.clone(), self.texts);
+        self.catalog.insert(table.namespace.as_str(), name, Arc::new(provider));
+    }
+}
+
+fn nowhere(table: &TableName) -> Result<TableName, QueryError> {
+    let name = NOWHERE.parse::<Ident>();
+    let name = name.map_err(|error| QueryError::Worker { step: "look in", cause: error.to_string() })?;
+    Ok(TableName { namespace: table.namespace.clone(), table: name })
+}
+
+fn no_history(table: &TableName) -> QueryError {
+    QueryError::Travel { what: format!("table `{table}` has no history") }
+}

@@ -1,0 +1,223 @@
+//! From what a client shows to a principal. Every failure to prove a token is the same failure.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hambar_core::{Classified, Clock, ErrorClass, StoreError, TableName};
+use hambar_query::QueryError;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::attempts::Attempts;
+use super::steady::Steady;
+use super::{Members, MembersState, Principal, TokenRecord};
+use crate::catalogue::Catalogue;
+
+/// Bytes of a token that are looked at.
+const TOKEN_BYTES_MAX: usize = 256;
+
+/// Why somebody did not get in, or members could not be changed.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// There is no token and nobody without one is let in.
+    #[error("a token is needed")]
+    Needed,
+    /// The token is unknown, expired or revoked.
+    #[error("the token is not valid")]
+    Token,
+    /// The token is not valid either, after many others from the same address.
+    #[error("the token is not valid, like many before it from this address")]
+    Tried,
+    /// The store did not tell about members.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store took too long to tell about members.
+    #[error("the members could not be read within {} s", .limit.as_secs())]
+    Slow {
+        /// The limit.
+        limit: Duration,
+    },
+    /// It is not known which tables may be passed on.
+    #[error("read which tables may be passed on")]
+    Catalogue(#[source] QueryError),
+    /// The system has no random numbers.
+    #[error("the system gives no random numbers")]
+    Random,
+    /// A name has the wrong form.
+    #[error("`{text}` is not a name: use letters, digits, `-`, `_`, `.` and `@`, at most 64 of them")]
+    Name {
+        /// The text as given, shortened.
+        text: String,
+    },
+    /// There is one already.
+    #[error("{what} is there already")]
+    Taken {
+        /// The thing.
+        what: String,
+    },
+    /// There is none.
+    #[error("there is no {what}")]
+    Unknown {
+        /// The thing.
+        what: String,
+    },
+    /// Other administrators kept winning.
+    #[error("gave up after {attempts} attempts, others kept changing the members")]
+    Contended {
+        /// Attempts made.
+        attempts: u32,
+    },
+    /// The members no longer fit their object.
+    #[error("the members need more than {limit} bytes")]
+    TooMany {
+        /// The limit.
+        limit: u64,
+    },
+}
+
+impl Classified for AccessError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Needed | Self::Token => ErrorClass::Denied,
+            Self::Tried => ErrorClass::Quota,
+            Self::Store(error) => error.class(),
+            Self::Slow { .. } => ErrorClass::Store,
+            Self::Catalogue(error) => error.class(),
+            Self::Random => ErrorClass::Internal,
+            Self::Name { .. } | Self::Taken { .. } | Self::Unknown { .. } => ErrorClass::Config,
+            Self::Contended { .. } => ErrorClass::Conflict,
+            Self::TooMany { .. } => ErrorClass::Limit,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Needed | Self::Token | Self::Tried => Some("ask whoever runs this centre for a token".to_owned()),
+            Self::Unknown { .. } => Some("`hambar members list` shows what there is".to_owned()),
+            Self::Store(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+/// Who is let in without a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Anonymous {
+    /// Nobody.
+    Refused,
+    /// Everybody, to the tables of these namespaces or names (`*` is every one) that may be passed on.
+    Reads(Vec<String>),
+}
+
+/// Turns what a client shows into a principal.
+#[derive(Debug, Clone)]
+pub struct Authenticator {
+    members: Members,
+    catalogue: Catalogue,
+    anonymous: Anonymous,
+    clock: Steady,
+    attempts: Arc<Attempts>,
+}
+
+impl Authenticator {
+    /// Makes one over the members and the licences of a store.
+    pub fn new(members: Members, catalogue: Catalogue, anonymous: Anonymous, clock: Arc<dyn Clock>) -> Self {
+        Self { members, catalogue, anonymous, clock: Steady::new(clock), attempts: Arc::default() }
+    }
+
+    /// Now, as far as tokens are concerned.
+    fn now(&self, state: &MembersState) -> Timestamp {
+        self.clock.now(state.newest_instant())
+    }
+
+    /// Says whether the members can be read, and so the store.
+    ///
+    /// # Errors
+    /// Where they cannot.
+    pub async fn is_ready(&self) -> Result<(), AccessError> {
+        self.members.state().await.map(|_| ())
+    }
+
+    /// Returns whoever shows no token.
+    ///
+    /// # Errors
+    /// [`AccessError::Needed`] where nobody is let in without one.
+    pub async fn anonymous(&self, address: Option<IpAddr>) -> Result<Principal, AccessError> {
+        let Anonymous::Reads(patterns) = &self.anonymous else {
+            return Err(AccessError::Needed);
+        };
+        let datasets = self.catalogue.datasets().await.map_err(AccessError::Catalogue)?;
+        let may_read = |table: &TableName| patterns.iter().any(|pattern| matches(pattern, table));
+        let tables: BTreeSet<TableName> = datasets
+            .iter()
+            .filter(|(table, dataset)| dataset.may_be_passed_on && may_read(table))
+            .map(|(table, _)| table.clone())
+            .collect();
+        Ok(Principal::anonymous(address, tables))
+    }
+
+    /// Returns the holder of a token. `address` is where it was shown.
+    ///
+    /// # Errors
+    /// [`AccessError::Token`] for every token that is not valid, whatever is wrong with it, and [`AccessError::Tried`]
+    /// after many of them. A valid token is let in all the same: an address may be that of many people.
+    pub async fn token(&self, secret: &str, address: Option<IpAddr>) -> Result<Principal, AccessError> {
+        if secret.len() <= TOKEN_BYTES_MAX {
+            let mut state = self.members.state().await?;
+            // It may have been made a moment ago; who only guesses does not make the store be read.
+            if state.token_of(secret).is_none() && !self.attempts.is_over(address, Instant::now()) {
+                state = self.members.state_just_now().await?;
+            }
+            let now = self.now(&state);
+            if let Some(record) = state.token_of(secret).filter(|record| record.is_valid(now)) {
+                return Ok(Principal::member(record));
+            }
+        }
+        Err(self.refused(address))
+    }
+
+    /// Counts a proof that failed, and says which failure it is.
+    pub fn refused(&self, address: Option<IpAddr>) -> AccessError {
+        if self.attempts.add(address, Instant::now()) { AccessError::Token } else { AccessError::Tried }
+    }
+
+    /// Returns the valid token with this id or called `organisation/name`, for protocols in which the secret is proven
+    /// and not sent (SCRAM); [`Self::proven`] makes the principal once it was.
+    ///
+    /// # Errors
+    /// [`AccessError::Token`] where there is none.
+    pub async fn record(&self, name: &str) -> Result<TokenRecord, AccessError> {
+        let state = self.members.state().await?;
+        let now = self.now(&state);
+        let found = state.tokens.iter().find(|record| {
+            record.is_valid(now)
+                && (record.id == name || name.split_once('/') == Some((&record.organisation, &record.name)))
+        });
+        found.cloned().ok_or(AccessError::Token)
+    }
+
+    /// Returns the holder of a token whose secret was proven.
+    pub fn proven(&self, record: &TokenRecord) -> Principal {
+        Principal::member(record)
+    }
+
+    /// Says whether a principal may still go on: its token is neither revoked nor expired, and is what it was.
+    ///
+    /// # Errors
+    /// Where the store does not tell.
+    pub async fn is_current(&self, principal: &Principal) -> Result<bool, AccessError> {
+        let Some(id) = principal.token() else {
+            return Ok(self.anonymous != Anonymous::Refused);
+        };
+        let state = self.members.state().await?;
+        let record = state.token(id).filter(|record| record.is_valid(self.now(&state)));
+        Ok(record.is_some_and(|record| Principal::member(record) == *principal))
+    }
+}
+
+/// `*`, a namespace, or a table.
+fn matches(pattern: &str, table: &TableName) -> bool {
+    pattern == "*" || pattern == table.namespace.as_str() || pattern == table.to_string()
+}

@@ -1,0 +1,15 @@
+//! Who asks and what they may see: members with tokens, kept in the bucket, and anonymous readers where the
+//! configuration lets them in.
+
+mod attempts;
+mod authenticator;
+mod members;
+mod principal;
+mod steady;
+mod token;
+
+pub use authenticator::{AccessError, Anonymous, Authenticator};
+pub use members::{Members, MembersState, NewToken, Organisation, TokenRecord};
+pub use principal::{Principal, Role, Scope};
+pub(crate) use token::hash as fingerprint;
+pub use token::{ScramVerifier, TokenSecret};

@@ -1,0 +1,159 @@
+//! What the store says about its tables: titles, licences, whom to name. Read through a query worker like everything
+//! else, and again when `system.datasets` has a newer version.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use futures::TryStreamExt;
+use hambar_core::{ErrorClass, TableName};
+use hambar_lake::Lake;
+use hambar_query::{QueryError, QueryLimits, QueryPool, Question};
+use serde::Serialize;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// The newest declaration of every dataset.
+const STATEMENT: &str = "SELECT dataset, title, description, provider, citation, landing_page, licence, redistribution, spec \
+    FROM (SELECT *, row_number() OVER (PARTITION BY dataset ORDER BY recorded_at DESC) AS place \
+    FROM system.datasets) WHERE place = 1 AND dataset IS NOT NULL";
+/// A newer version is looked for again after so long.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(2);
+
+/// What is declared about a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct Dataset {
+    /// The title that its provider gives it.
+    pub title: Option<String>,
+    /// What it holds.
+    pub description: Option<String>,
+    /// The institution that publishes it.
+    pub provider: Option<String>,
+    /// The sentence to cite it by.
+    pub citation: Option<String>,
+    /// The page that describes it.
+    pub landing_page: Option<String>,
+    /// Its licence, an SPDX identifier or `LicenseRef-…`.
+    pub licence: Option<String>,
+    /// The columns that identify a row.
+    pub key: Vec<String>,
+    /// Whether its values may be given to people outside the cluster.
+    pub may_be_passed_on: bool,
+}
+
+/// The declarations of all tables.
+#[derive(Debug, Clone)]
+pub struct Catalogue {
+    lake: Lake,
+    pool: QueryPool,
+    limits: QueryLimits,
+    known: Arc<Mutex<Option<Known>>>,
+    listed: Arc<Mutex<Option<Listed>>>,
+}
+
+#[derive(Debug, Clone)]
+struct Listed {
+    looked_at: Instant,
+    tables: Arc<Vec<TableName>>,
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    version: u64,
+    looked_at: Instant,
+    datasets: Arc<BTreeMap<TableName, Dataset>>,
+}
+
+impl Catalogue {
+    /// Makes one that asks `pool` over the store of `lake`.
+    pub fn new(lake: Lake, pool: QueryPool, limits: QueryLimits) -> Self {
+        Self { lake, pool, limits, known: Arc::default(), listed: Arc::default() }
+    }
+
+    /// Returns the lake.
+    pub fn lake(&self) -> &Lake {
+        &self.lake
+    }
+
+    /// Returns the tables of the store, as they were a few seconds ago at most.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn tables(&self) -> Result<Arc<Vec<TableName>>, QueryError> {
+        let mut listed = self.listed.lock().await;
+        if let Some(listed) = listed.as_ref()
+            && listed.looked_at.elapsed() < LOOK_AGAIN_AFTER
+        {
+            return Ok(Arc::clone(&listed.tables));
+        }
+        let tables = Arc::new(self.lake.tables().await?);
+        *listed = Some(Listed { looked_at: Instant::now(), tables: Arc::clone(&tables) });
+        Ok(tables)
+    }
+
+    /// Returns what is declared about each table, as it was a few seconds ago at most.
+    ///
+    /// # Errors
+    /// Where the store or the worker fails.
+    pub async fn datasets(&self) -> Result<Arc<BTreeMap<TableName, Dataset>>, QueryError> {
+        let mut known = self.known.lock().await;
+        let table: TableName = match "system.datasets".parse() {
+            Ok(table) => table,
+            Err(_) => return Ok(Arc::default()),
+        };
+        if let Some(known) = known.as_mut() {
+            if known.looked_at.elapsed() < LOOK_AGAIN_AFTER {
+                return Ok(Arc::clone(&known.datasets));
+            }
+            let newest = self.lake.newest_version(&table, known.version).await?;
+            if newest == known.version {
+                known.looked_at = Instant::now();
+                return Ok(Arc::clone(&known.datasets));
+            }
+        }
+        if !self.lake.exists(&table).await? {
+            return Ok(Arc::default());
+        }
+        let question = Question::new(STATEMENT, self.limits.clone());
+        let mut rows = self.pool.run(&question, CancellationToken::new()).await?;
+        let version = rows.versions().first().map_or(0, |read| read.version);
+        let mut datasets = BTreeMap::new();
+        while let Some(batch) = rows.try_next().await? {
+            datasets.extend((0..batch.num_rows()).filter_map(|row| dataset(&batch, row)));
+        }
+        // Tables without their terms would be served as if there were none.
+        if rows.is_truncated() {
+            let message = "the declarations of all tables do not fit the limits of a query's result".to_owned();
+            return Err(QueryError::Execute { class: ErrorClass::Limit, message });
+        }
+        let datasets = Arc::new(datasets);
+        *known = Some(Known { version, looked_at: Instant::now(), datasets: Arc::clone(&datasets) });
+        Ok(datasets)
+    }
+}
+
+fn dataset(batch: &RecordBatch, row: usize) -> Option<(TableName, Dataset)> {
+    let text = |name: &str| {
+        let column = batch.column_by_name(name)?.as_string_opt::<i32>()?;
+        column.is_valid(row).then(|| column.value(row).to_owned())
+    };
+    let name = text("dataset")?.parse().ok()?;
+    let dataset = Dataset {
+        title: text("title"),
+        description: text("description"),
+        provider: text("provider"),
+        citation: text("citation"),
+        landing_page: text("landing_page"),
+        licence: text("licence"),
+        key: text("spec").and_then(|spec| key_of(&spec)).unwrap_or_default(),
+        may_be_passed_on: text("redistribution").as_deref() == Some("allowed"),
+    };
+    Some((name, dataset))
+}
+
+fn key_of(spec: &str) -> Option<Vec<String>> {
+    let spec: serde_json::Value = serde_json::from_str(spec).ok()?;
+    Some(spec.get("key")?.as_array()?.iter().filter_map(|name| Some(name.as_str()?.to_owned())).collect())
+}

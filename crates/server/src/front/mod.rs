@@ -1,0 +1,348 @@
+//! The one place that every protocol calls: a principal's statement is admitted, run in a query worker, and answered as
+//! a stream of Arrow batches, with everything written down that operators need to know.
+
+mod admission;
+mod answer;
+mod audit;
+mod error;
+mod metrics;
+mod running;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hambar_core::system::Cell;
+use hambar_core::{Clock, TableStore};
+use hambar_query::{
+    Description, Facts, Parameters, QueryError, QueryLimits, QueryPool, Question, RowStream, VersionRead,
+    WorkerSettings,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::access::{AccessError, Authenticator, Principal};
+use crate::catalogue::Catalogue;
+pub use admission::AdmissionLimits;
+use admission::{Admission, Party};
+pub use answer::{Answer, Source};
+pub(crate) use audit::Audit;
+pub use error::FrontError;
+pub use metrics::Metrics;
+pub use running::{Cancelled, QueryId, RunningQuery};
+use running::{Outcome, Record, Registry};
+
+/// Tokens of running queries are checked again after so long.
+const RECHECK_AFTER: Duration = Duration::from_secs(5);
+/// Workers beyond those of members' queries, for the server's own questions.
+const OWN_WORKERS: usize = 1;
+
+/// By which way a query came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// `/api/…`
+    Http,
+    /// Arrow Flight SQL.
+    Flight,
+    /// The Postgres protocol.
+    Postgres,
+    /// The web page.
+    Web,
+}
+
+impl Protocol {
+    /// Returns the protocol's name in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Flight => "flight",
+            Self::Postgres => "postgres",
+            Self::Web => "web",
+        }
+    }
+}
+
+/// A request, whatever protocol it came by.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// Whoever asks.
+    pub principal: Arc<Principal>,
+    /// By which way.
+    pub protocol: Protocol,
+    /// From where.
+    pub address: Option<IpAddr>,
+    /// The statement.
+    pub sql: String,
+    /// The values of its parameters.
+    pub parameters: Parameters,
+    /// The limits that they ask for.
+    pub limits: AskedLimits,
+}
+
+/// Limits that a request asks for. They only tighten those of the server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AskedLimits {
+    /// Time for everything.
+    pub run_time_max: Option<Duration>,
+    /// Rows of the result; the rest is cut off, and the answer says so.
+    pub result_rows_max: Option<u64>,
+    /// Bytes of the result as Arrow holds it; the rest is cut off, and the answer says so.
+    pub result_bytes_max: Option<u64>,
+    /// Bytes of memory.
+    pub memory_bytes_max: Option<u64>,
+    /// Bytes of the files that it may open.
+    pub scan_bytes_max: Option<u64>,
+}
+
+impl AskedLimits {
+    /// Returns `ceiling` with these limits where they are tighter.
+    pub(crate) fn within(&self, ceiling: &QueryLimits) -> QueryLimits {
+        let asked = QueryLimits {
+            run_time_max: self.run_time_max.unwrap_or(ceiling.run_time_max),
+            result_rows_max: self.result_rows_max,
+            result_bytes_max: self.result_bytes_max.unwrap_or(ceiling.result_bytes_max),
+            memory_bytes_max: self.memory_bytes_max.unwrap_or(ceiling.memory_bytes_max),
+            scan_bytes_max: self.scan_bytes_max,
+            ..ceiling.clone()
+        };
+        asked.at_most(ceiling)
+    }
+}
+
+/// What a front needs to know.
+#[derive(Debug, Clone)]
+pub struct FrontSettings {
+    /// How workers are started. Its limits are the ceiling of every query.
+    pub workers: WorkerSettings,
+    /// How many queries run and wait.
+    pub admission: AdmissionLimits,
+    /// How often the audit log is written.
+    pub audit_every: Duration,
+}
+
+/// Admits and runs queries. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct QueryFront {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    pool: QueryPool,
+    ceiling: QueryLimits,
+    admission: Admission,
+    registry: Registry,
+    audit: Audit,
+    metrics: Metrics,
+    catalogue: Catalogue,
+    clock: Arc<dyn Clock>,
+    stopping: CancellationToken,
+}
+
+impl QueryFront {
+    /// Starts the workers over the store of `lake`; `audit` is where the audit log is kept, if it is.
+    ///
+    /// # Errors
+    /// Where the workers cannot be started.
+    pub fn start(
+        settings: FrontSettings,
+        lake: hambar_lake::Lake,
+        audit: Option<Arc<dyn TableStore>>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, FrontError> {
+        let metrics = Metrics::new();
+        let ceiling = settings.workers.limits.clone();
+        let pool = QueryPool::start(settings.workers, settings.admission.running_max + OWN_WORKERS)?;
+        let own = QueryLimits { reader_time_max: None, ..ceiling.clone() };
+        let inner = Inner {
+            catalogue: Catalogue::new(lake, pool.clone(), own),
+            pool,
+            ceiling,
+            admission: Admission::new(settings.admission),
+            registry: Registry::default(),
+            audit: Audit::start(audit, settings.audit_every, metrics.clone()),
+            metrics,
+            clock,
+            stopping: CancellationToken::new(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Runs a statement. The answer holds the worker: dropping it stops the query.
+    ///
+    /// # Errors
+    /// Where it is not admitted, refused, or fails before its first row.
+    pub async fn query(&self, ask: Ask) -> Result<Answer, FrontError> {
+        let inner = &self.inner;
+        let mut record = Record::start(&ask, inner.clock.now(), &inner.registry, &inner.audit, &inner.metrics);
+        let outcome = self.admitted(&ask, &mut record).await;
+        match outcome {
+            Ok((rows, turn, sources)) => {
+                record.versions = rows.versions().to_vec();
+                Ok(Answer::new(rows, turn, record, sources))
+            }
+            Err(error) => {
+                record.end(Outcome::of(&error));
+                Err(error)
+            }
+        }
+    }
+
+    async fn admitted(
+        &self,
+        ask: &Ask,
+        record: &mut Record,
+    ) -> Result<(RowStream, admission::Turn, Vec<Source>), FrontError> {
+        let stopped = || FrontError::Query(QueryError::Stopped);
+        if self.inner.stopping.is_cancelled() {
+            return Err(FrontError::Stopping);
+        }
+        let party = party(&ask.principal);
+        let turn = tokio::select! {
+            biased;
+            () = record.stop.cancelled() => return Err(stopped()),
+            turn = self.inner.admission.turn(&party) => turn?,
+        };
+        record.queued();
+        let rows = self.inner.pool.run(&self.question(ask), record.stop.clone()).await?;
+        let sources = self.sources(rows.versions()).await?;
+        Ok((rows, turn, sources))
+    }
+
+    /// Says which columns and parameters a statement has and what it reads, without running it.
+    ///
+    /// # Errors
+    /// As [`Self::query`].
+    pub async fn describe(&self, ask: &Ask) -> Result<Description, FrontError> {
+        if self.inner.stopping.is_cancelled() {
+            return Err(FrontError::Stopping);
+        }
+        let _turn = self.inner.admission.turn(&party(&ask.principal)).await?;
+        Ok(self.inner.pool.describe(&self.question(ask)).await?)
+    }
+
+    fn question(&self, ask: &Ask) -> Question {
+        Question {
+            sql: ask.sql.clone(),
+            parameters: ask.parameters.clone(),
+            visibility: ask.principal.visibility().clone(),
+            limits: ask.limits.within(&self.inner.ceiling),
+        }
+    }
+
+    /// Returns whom to name for these versions, and on which terms they may be used.
+    ///
+    /// # Errors
+    /// Where that cannot be read: no answer goes out without it.
+    pub async fn sources(&self, versions: &[VersionRead]) -> Result<Vec<Source>, FrontError> {
+        if versions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let datasets = self.inner.catalogue.datasets().await?;
+        Ok(answer::sources(versions, &datasets))
+    }
+
+    /// Returns the queries that `who` may see: their own, and for operators all of them.
+    pub fn running(&self, who: &Principal) -> Vec<RunningQuery> {
+        self.inner.registry.list(who)
+    }
+
+    /// Stops a query of `who`, or for operators of anybody.
+    pub fn cancel(&self, who: &Principal, id: QueryId) -> Cancelled {
+        self.inner.registry.cancel(who, id)
+    }
+
+    /// Returns what is declared about tables.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.inner.catalogue
+    }
+
+    /// Returns the ceiling of every query's limits.
+    pub fn ceiling(&self) -> &QueryLimits {
+        &self.inner.ceiling
+    }
+
+    /// Returns the counters, brought up to date.
+    pub fn metrics(&self) -> &Metrics {
+        let (running, queued) = self.inner.admission.load();
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.inner.metrics.running.set(number(running));
+        self.inner.metrics.queued.set(number(queued));
+        &self.inner.metrics
+    }
+
+    /// Writes an answer down that needed no query: `outcome` is `cached` or `unchanged`, `bytes` what was sent.
+    pub(crate) fn reused(&self, ask: &Ask, facts: &Facts, outcome: &'static str, bytes: u64) {
+        let inner = &self.inner;
+        inner.metrics.cache(outcome);
+        let statement = crate::access::fingerprint(&ask.sql);
+        let member = ask.principal.name();
+        tracing::info!(%member, protocol = ask.protocol.name(), outcome, %statement, bytes, "query not needed");
+        let owned = |text: Option<&str>| Cell::Text(text.map(str::to_owned));
+        inner.audit.add(vec![
+            ("started_at", inner.clock.now().into()),
+            ("event", "query".into()),
+            ("member", member.into()),
+            ("organisation", owned(ask.principal.organisation())),
+            ("token", owned(ask.principal.token())),
+            ("protocol", ask.protocol.name().into()),
+            ("address", ask.address.map(|address| address.to_string()).into()),
+            ("statement_sha256", statement.into()),
+            ("tables", running::tables_read(&facts.versions).into()),
+            ("outcome", outcome.into()),
+            ("bytes", bytes.into()),
+        ]);
+    }
+
+    /// Writes a refused login down. Of many from one address, only the first ones: the rest is counted.
+    pub fn login_refused(&self, protocol: Protocol, address: Option<IpAddr>, error: &AccessError) {
+        self.inner.metrics.logins_refused.inc();
+        if matches!(error, AccessError::Tried) {
+            return;
+        }
+        self.inner.audit.add(vec![
+            ("started_at", self.inner.clock.now().into()),
+            ("event", "login".into()),
+            ("protocol", protocol.name().into()),
+            ("address", address.map(|address| address.to_string()).into()),
+            ("outcome", "refused".into()),
+        ]);
+    }
+
+    /// Stops the queries of principals whose token ends, until the front is stopped. Run it beside the listeners.
+    pub async fn watch(&self, authenticator: &Authenticator) {
+        loop {
+            tokio::select! {
+                () = self.inner.stopping.cancelled() => return,
+                () = tokio::time::sleep(RECHECK_AFTER) => {}
+            }
+            for entry in self.inner.registry.principals() {
+                match authenticator.is_current(&entry.principal).await {
+                    Ok(true) => {}
+                    Ok(false) => entry.stop.cancel(),
+                    // New work is refused while the members cannot be read; running work may end.
+                    Err(error) => tracing::warn!(error = %hambar_core::Chain(&error), "running queries not checked"),
+                }
+            }
+        }
+    }
+
+    /// Lets nothing new in, gives what runs `drain` to end, stops what is left, and writes the audit log.
+    pub async fn stop(&self, drain: Duration) {
+        self.inner.stopping.cancel();
+        let ended = async {
+            while !self.inner.registry.principals().is_empty() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        if tokio::time::timeout(drain, ended).await.is_err() {
+            self.inner.registry.cancel_all();
+            // A moment for the streams to say why they end.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        self.inner.audit.flush().await;
+    }
+}
+
+fn party(principal: &Principal) -> Party {
+    Party { member: principal.counted_as(), organisation: principal.organisation().map(str::to_owned) }
+}

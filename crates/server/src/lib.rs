@@ -1,0 +1,22 @@
+//! Serving: who may ask, what may run, and the protocols over both.
+//!
+//! [`QueryFront`] is the one place that every protocol calls: a principal's statement goes through admission to a query
+//! worker, and comes back as a stream of Arrow batches. The process that listens never plans SQL.
+
+mod access;
+mod catalogue;
+mod front;
+mod net;
+mod rest;
+
+pub use access::{
+    AccessError, Anonymous, Authenticator, Members, MembersState, NewToken, Organisation, Principal, Role, Scope,
+    ScramVerifier, TokenRecord, TokenSecret,
+};
+pub use catalogue::{Catalogue, Dataset};
+pub use front::{
+    AdmissionLimits, Answer, Ask, AskedLimits, Cancelled, FrontError, FrontSettings, Metrics, Protocol, QueryFront,
+    QueryId, RunningQuery, Source,
+};
+pub use net::{Accepted, ConnectionLimits, Listener, NetError, Security, Stalling, TlsFiles, load_tls};
+pub use rest::{HttpSettings, openapi_document, router, serve_http};

@@ -1,0 +1,136 @@
+//! Who sends a request: a bearer token, or the same token as the password of basic authentication.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, header};
+
+use super::State;
+use super::problem::Problem;
+use crate::access::{AccessError, Principal};
+use crate::front::Protocol;
+
+/// Names under which others take tokens in addresses, where proxies and logs keep them.
+const NOT_IN_ADDRESSES: [&str; 4] = ["token", "access_token", "api_key", "apikey"];
+
+/// Where proxies say whom they speak for.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The other end of the connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// Whoever sends a request, proven.
+#[derive(Debug, Clone)]
+pub(crate) struct Asker {
+    pub(crate) principal: Arc<Principal>,
+    pub(crate) address: Option<IpAddr>,
+}
+
+impl FromRequestParts<State> for Asker {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
+        let peer = parts.extensions.get::<Peer>().map(|Peer(peer)| peer.ip().to_canonical());
+        let address = peer.map(|peer| client(peer, &parts.headers, &state.settings.trusted_proxies));
+        let in_address = parts.uri.query().unwrap_or_default();
+        let names = url::form_urlencoded::parse(in_address.as_bytes()).map(|(name, _)| name.to_lowercase());
+        if names.into_iter().any(|name| NOT_IN_ADDRESSES.contains(&name.as_str())) {
+            let problem = Problem::bad_request("a token in an address ends up in logs and is not taken");
+            return Err(problem.hint("send the header `Authorization: Bearer hbr_…`, and revoke this token"));
+        }
+        let principal = match secret(&parts.headers)? {
+            Shown::Nothing => state.authenticator.anonymous(address).await,
+            Shown::Secret(secret) => state.authenticator.token(&secret, address).await,
+            Shown::Garbage => Err(state.authenticator.refused(address)),
+        };
+        match principal {
+            Ok(principal) => Ok(Self { principal: Arc::new(principal), address }),
+            Err(error) => {
+                if matches!(error, AccessError::Token | AccessError::Tried) {
+                    state.front.login_refused(Protocol::Http, address, &error);
+                }
+                Err(error.into())
+            }
+        }
+    }
+}
+
+/// Whom a request comes from: the other end, or where that is a proxy that is trusted, the last address in
+/// `X-Forwarded-For` that is no such proxy. Whatever stands before it, anybody may have written.
+fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
+    if !trusted.contains(&peer) {
+        return peer;
+    }
+    let values = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+    let named: Vec<&str> = values.flat_map(|value| value.split(',')).map(str::trim).collect();
+    for text in named.into_iter().rev() {
+        let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
+        let Some(address) = text.parse::<IpAddr>().ok().or_else(with_port) else { return peer };
+        if !trusted.contains(&address.to_canonical()) {
+            return address.to_canonical();
+        }
+    }
+    peer
+}
+
+/// What a request shows of who sends it.
+enum Shown {
+    Nothing,
+    Secret(String),
+    /// Something that is no token in any form.
+    Garbage,
+}
+
+/// Returns the token of a request, if it has one.
+fn secret(headers: &HeaderMap) -> Result<Shown, Problem> {
+    let mut sent = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = sent.next() else { return Ok(Shown::Nothing) };
+    if sent.next().is_some() {
+        return Err(Problem::bad_request("there are two `Authorization` headers"));
+    }
+    let found = value.to_str().ok().and_then(token_of);
+    Ok(found.map_or(Shown::Garbage, Shown::Secret))
+}
+
+fn token_of(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once(' ')?;
+    match scheme.to_ascii_lowercase().as_str() {
+        "bearer" => Some(rest.trim().to_owned()),
+        "basic" => {
+            let bytes = BASE64_STANDARD.decode(rest.trim()).ok()?;
+            let pair = String::from_utf8(bytes).ok()?;
+            // Whatever stands for the user says nothing: the token does.
+            pair.split_once(':').map(|(_, password)| password.to_owned())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_trusted_proxies_say_whom_they_speak_for() {
+        let asked = |peer: &str, forwarded: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in forwarded {
+                headers.append(FORWARDED_FOR, value.parse().unwrap());
+            }
+            let trusted: Vec<IpAddr> = ["10.0.0.1", "10.0.0.2"].map(|text| text.parse().unwrap()).to_vec();
+            client(peer.parse().unwrap(), &headers, &trusted).to_string()
+        };
+        assert_eq!(asked("192.0.2.9", &["203.0.113.1"]), "192.0.2.9");
+        assert_eq!(asked("10.0.0.1", &[]), "10.0.0.1");
+        assert_eq!(asked("10.0.0.1", &["6.6.6.6, 203.0.113.1"]), "203.0.113.1");
+        assert_eq!(asked("10.0.0.1", &["6.6.6.6", "203.0.113.1, 10.0.0.2"]), "203.0.113.1");
+        assert_eq!(asked("10.0.0.1", &["203.0.113.1:4711"]), "203.0.113.1");
+        assert_eq!(asked("10.0.0.1", &["[2001:db8::1]:443"]), "2001:db8::1");
+        assert_eq!(asked("10.0.0.1", &["203.0.113.1, unknown"]), "10.0.0.1");
+    }
+}

@@ -1,0 +1,96 @@
+//! HTTP: SQL and tables in every form, the queries that run, and what operators look at.
+
+mod auth;
+mod body;
+mod cache;
+mod compress;
+mod deliver;
+mod encode;
+mod format;
+mod openapi;
+mod operate;
+mod page;
+mod parameters;
+mod problem;
+mod serve;
+mod sql;
+mod tables;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::routing::{delete, get, post};
+use tokio_util::sync::CancellationToken;
+
+use crate::access::Authenticator;
+use crate::front::QueryFront;
+use cache::Results;
+pub use openapi::openapi_document;
+pub use serve::serve_http;
+
+/// The limits of HTTP.
+#[derive(Debug, Clone)]
+pub struct HttpSettings {
+    /// Bytes of a request's body.
+    pub body_bytes_max: usize,
+    /// Bytes of a request's head.
+    pub head_bytes_max: usize,
+    /// Time for a request's head, and for the pause before the next one.
+    pub head_time_max: Duration,
+    /// Time for a request's body.
+    pub body_time_max: Duration,
+    /// Time in which a client must take something of what is sent.
+    pub write_time_max: Duration,
+    /// Bytes of answers that are held for the next time.
+    pub cache_bytes_max: u64,
+    /// Whether everybody may read the metrics.
+    pub open_metrics: bool,
+    /// Proxies that are believed whom they speak for (`X-Forwarded-For`).
+    pub trusted_proxies: Vec<IpAddr>,
+}
+
+/// What handlers share.
+#[derive(Debug, Clone)]
+pub(crate) struct State {
+    pub(crate) front: QueryFront,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) results: Arc<Results>,
+    pub(crate) settings: Arc<HttpSettings>,
+    pub(crate) stopping: CancellationToken,
+}
+
+/// Returns the routes of HTTP. `stopping` makes `/readyz` say no.
+pub fn router(
+    front: QueryFront,
+    authenticator: Authenticator,
+    settings: HttpSettings,
+    stopping: CancellationToken,
+) -> Router {
+    let results = Arc::new(Results::new(settings.cache_bytes_max));
+    let body_bytes_max = settings.body_bytes_max;
+    let state = State { front, authenticator, results, settings: Arc::new(settings), stopping };
+    Router::new()
+        .route("/api/{what}", get(sql::get).post(sql::post))
+        .route("/api/queries", get(operate::queries))
+        .route("/api/queries/{id}", delete(operate::cancel))
+        .route("/api/tables", get(tables::list))
+        .route("/api/tables/{table}", get(tables::rows))
+        .route("/api/tables/{table}/schema", get(tables::schema))
+        .route("/api/openapi.json", get(openapi::document))
+        .route("/docs", get(openapi::page))
+        .route("/docs/errors", get(openapi::errors))
+        .route("/docs/style.css", get(openapi::style))
+        .route("/metrics", get(operate::metrics))
+        .route("/healthz", get(operate::healthz))
+        .route("/readyz", get(operate::readyz))
+        .route("/", post(operate::not_found).get(openapi::root))
+        .fallback(operate::not_found)
+        .layer(DefaultBodyLimit::max(body_bytes_max))
+        .layer(middleware::from_fn(compress::compress))
+        .layer(middleware::from_fn_with_state(state.clone(), operate::observe))
+        .with_state(state)
+}
