@@ -15,6 +15,7 @@ pub mod provenance;
 pub mod store;
 pub mod system;
 pub mod table;
+pub mod views;
 
 pub use checkpoint::{Checkpoint, Position, Seen, SliceId, SliceState, Validators};
 pub use column::{ColumnSpec, ColumnType};

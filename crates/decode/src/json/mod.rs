@@ -6,6 +6,7 @@
 //! top-level member in order of first appearance, so that later batches may have more columns than earlier ones, never
 //! fewer. Records that are arrays have columns `0`, `1` …; records that are neither have one column `value`.
 
+mod column;
 mod cut;
 mod document;
 mod lines;

@@ -6,23 +6,20 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, NullBufferBuilder};
+use arrow::array::{ArrayRef, BooleanArray};
 use arrow::compute::filter;
 use arrow::datatypes::Field;
-use hambar_core::limits::{BATCH_CELLS, BATCH_ROWS, CELL_BYTES_MAX, COLUMNS_MAX, REJECT_RAW_BYTES_MAX, ROW_BYTES_MAX};
+use hambar_core::limits::{BATCH_CELLS, BATCH_ROWS, COLUMNS_MAX, REJECT_RAW_BYTES_MAX, ROW_BYTES_MAX};
 use serde::de::{Deserializer as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::column::{Column, Values};
 use super::cut::{Chunk, Cuts, Place};
-use super::nested::Nested;
-use super::plan::{Branch, Plan, PlannedColumn};
-use super::{DEPTH_MAX, scan};
+use super::plan::{Branch, Plan};
+use super::scan;
 use crate::error::DecodeError;
 use crate::record::Fault;
-use crate::text_column::TextColumn;
 
-/// Rows after which a column's dictionary is looked at, to see whether it pays.
-const LOOK_ROWS: usize = 1024;
 /// The column of records that are neither objects nor arrays.
 const SCALAR_COLUMN: &str = "value";
 
@@ -93,95 +90,6 @@ struct Slot<'a> {
     name: String,
     column: Option<usize>,
     branch: Option<&'a Branch>,
-}
-
-struct Column {
-    planned: PlannedColumn,
-    values: Values,
-    length: usize,
-}
-
-enum Values {
-    Text(Box<TextColumn>, NullBufferBuilder),
-    Nested(Box<Nested>),
-}
-
-impl Column {
-    fn new(planned: PlannedColumn) -> Self {
-        let values = match &planned.nested {
-            None => {
-                let mut column = Box::<TextColumn>::default();
-                column.begin();
-                Values::Text(column, NullBufferBuilder::new(0))
-            }
-            Some(kind) => Values::Nested(Box::new(Nested::new(kind))),
-        };
-        Self { planned, values, length: 0 }
-    }
-
-    /// Makes it `length` long with NULLs.
-    fn pad(&mut self, length: usize) {
-        let missing = length.saturating_sub(self.length);
-        match &mut self.values {
-            Values::Text(column, valid) => {
-                (0..missing).for_each(|_| column.push_null());
-                valid.append_n_nulls(missing);
-            }
-            Values::Nested(builder) => {
-                for _ in 0..missing {
-                    // A missing value always fits.
-                    drop(builder.push(None));
-                }
-            }
-        }
-        self.length += missing;
-    }
-
-    /// Adds the value of row `row`.
-    fn push(&mut self, row: usize, raw: &str) -> Result<(), String> {
-        if self.length > row {
-            return Err("the member appears twice".to_owned());
-        }
-        self.pad(row);
-        let checked = check_cell(raw);
-        self.length += 1;
-        match &mut self.values {
-            Values::Text(column, valid) => {
-                let text = checked.and_then(|()| scan::text(raw));
-                match text.as_ref().ok().and_then(|text| text.as_deref()) {
-                    Some(text) => {
-                        column.push(text.as_bytes());
-                        valid.append_non_null();
-                    }
-                    None => {
-                        column.push_null();
-                        valid.append_null();
-                    }
-                }
-                if self.length.is_multiple_of(LOOK_ROWS) {
-                    column.look();
-                }
-                text.map(drop)
-            }
-            Values::Nested(builder) => match checked {
-                Ok(()) => builder.push(Some(raw)),
-                Err(reason) => {
-                    drop(builder.push(None));
-                    Err(reason)
-                }
-            },
-        }
-    }
-}
-
-fn check_cell(raw: &str) -> Result<(), String> {
-    if raw.len() > CELL_BYTES_MAX {
-        return Err(format!("the value has {} bytes, more than {CELL_BYTES_MAX}", raw.len()));
-    }
-    if raw.starts_with(['{', '[']) && scan::depth(raw) > DEPTH_MAX {
-        return Err(format!("nested deeper than {DEPTH_MAX}"));
-    }
-    Ok(())
 }
 
 impl<'a> Table<'a> {

@@ -17,8 +17,7 @@ use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr_common::binary_map::OutputType;
 use datafusion::physical_expr_common::binary_view_map::ArrowBytesViewMap;
-
-use super::memo::Values;
+use hambar_core::views::DifferentViews;
 
 /// Different texts of one column that get codes.
 const TEXTS_MAX: usize = 1 << 16;
@@ -72,7 +71,7 @@ impl fmt::Debug for Known {
 impl Codes {
     /// Returns the codes of the texts.
     fn encode(&self, texts: &StringViewArray) -> Result<UInt32Array> {
-        let (different, of_rows) = match Values::find(texts) {
+        let (different, of_rows) = match DifferentViews::find(texts) {
             Some(values) => (take(texts, &values.first_rows, None)?, Some(values.of_rows)),
             None => (Arc::new(texts.clone()) as ArrayRef, None),
         };

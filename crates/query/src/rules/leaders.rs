@@ -25,8 +25,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::StreamExt;
 use hambar_core::limits::MIB;
-
-use super::memo::Values;
+use hambar_core::views::DifferentViews;
 
 /// Bytes that the leaders of one stream may take.
 const BYTES_MAX: usize = 32 * MIB as usize;
@@ -231,7 +230,7 @@ impl Known {
     /// Finds the partition of each row; where the key is one text, of each different text only.
     fn find_partitions(&mut self, keys: &[ArrayRef]) -> Result<()> {
         let different = match keys {
-            [key] => key.as_string_view_opt().and_then(Values::find).map(|values| (key, values)),
+            [key] => key.as_string_view_opt().and_then(DifferentViews::find).map(|values| (key, values)),
             _ => None,
         };
         let Some((key, values)) = different else {

@@ -8,7 +8,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch, RecordBatchOptions, StringViewArray, UInt32Array};
+use arrow::array::{Array, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use datafusion::common::Result;
@@ -16,13 +16,10 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
+use hambar_core::views::DifferentViews;
 
 /// Rows below which a batch is not looked through.
 const ROWS_MIN: usize = 256;
-/// Rows after which a batch with mostly different values is given up.
-const TRIAL_ROWS: usize = 512;
-/// Slots of the table of views; a power of two, and twice the values that may be different.
-const SLOTS: usize = 4096;
 
 /// The expression.
 #[derive(Debug, Eq)]
@@ -90,7 +87,7 @@ impl PhysicalExpr for Memo {
             return self.original.evaluate(batch);
         }
         let column = self.column.evaluate(batch)?.into_array(batch.num_rows())?;
-        let Some(values) = column.as_string_view_opt().and_then(Values::find) else {
+        let Some(values) = column.as_string_view_opt().and_then(DifferentViews::find) else {
             return self.original.evaluate(batch);
         };
         let different = take(&column, &values.first_rows, None)?;
@@ -130,90 +127,10 @@ impl PhysicalExpr for Memo {
     }
 }
 
-/// The different values of a column.
-pub(super) struct Values {
-    /// The first row of each.
-    pub(super) first_rows: UInt32Array,
-    /// The value of each row.
-    pub(super) of_rows: UInt32Array,
-}
-
-impl Values {
-    /// Finds them; nothing where there are too many.
-    pub(super) fn find(column: &StringViewArray) -> Option<Self> {
-        let views = column.views();
-        let nulls = column.nulls();
-        let mut slots = vec![0_u32; SLOTS];
-        let mut first_rows: Vec<u32> = Vec::new();
-        let mut of_rows: Vec<u32> = Vec::with_capacity(views.len());
-        let mut null: Option<u32> = None;
-        let mut last: Option<(u128, u32)> = None;
-        for (row, view) in (0_u32..).zip(views.iter()) {
-            if nulls.is_some_and(|nulls| nulls.is_null(row as usize)) {
-                let value = *null.get_or_insert_with(|| appended(&mut first_rows, row));
-                of_rows.push(value);
-                continue;
-            }
-            if let Some((same, value)) = last
-                && same == *view
-            {
-                of_rows.push(value);
-                continue;
-            }
-            let value = known(*view, views, &first_rows, &mut slots);
-            let value = match value {
-                Known::Value(value) => value,
-                Known::New(slot) => {
-                    let value = appended(&mut first_rows, row);
-                    *slot = value + 1;
-                    value
-                }
-            };
-            of_rows.push(value);
-            last = Some((*view, value));
-            let seen = of_rows.len();
-            if first_rows.len() > SLOTS / 2 || (seen >= TRIAL_ROWS && first_rows.len() > seen / 2) {
-                return None;
-            }
-        }
-        Some(Self { first_rows: first_rows.into(), of_rows: of_rows.into() })
-    }
-}
-
-fn appended(first_rows: &mut Vec<u32>, row: u32) -> u32 {
-    first_rows.push(row);
-    u32::try_from(first_rows.len() - 1).unwrap_or(u32::MAX)
-}
-
-enum Known<'a> {
-    Value(u32),
-    New(&'a mut u32),
-}
-
-/// Looks a view up. Slots hold the number of the value, counted from 1; 0 is free.
-fn known<'a>(view: u128, views: &[u128], first_rows: &[u32], slots: &'a mut [u32]) -> Known<'a> {
-    let folded = (view as u64) ^ ((view >> 64) as u64).rotate_left(29);
-    let mixed = folded.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let mut place = (mixed >> 40) as usize % SLOTS;
-    loop {
-        match slots.get(place).copied() {
-            None | Some(0) => break,
-            Some(number) => {
-                let same = first_rows.get(number as usize - 1).and_then(|row| views.get(*row as usize));
-                if same == Some(&view) {
-                    return Known::Value(number - 1);
-                }
-            }
-        }
-        place = (place + 1) % SLOTS;
-    }
-    Known::New(&mut slots[place])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{ArrayRef, BooleanArray};
+    use arrow::array::{ArrayRef, BooleanArray, StringViewArray, UInt32Array};
     use datafusion::physical_expr::expressions::{LikeExpr, lit};
 
     fn like() -> Arc<dyn PhysicalExpr> {
