@@ -15,6 +15,10 @@ use clap::{Parser, Subcommand};
 use hambar_core::Clock;
 use jiff::Timestamp;
 
+// The allocator of `hambar` itself.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Debug, Parser)]
 #[command(about = "Measurements of Hambar; results are JSON lines on standard output")]
 struct Arguments {

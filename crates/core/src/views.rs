@@ -69,7 +69,8 @@ impl Table {
     #[inline]
     fn number(&mut self, view: u128, row: usize) -> Option<u32> {
         let folded = (view as u64) ^ ((view >> 64) as u64).rotate_left(29);
-        let place = (folded.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize % SLOTS;
+        // The highest bits depend on all others; a short text's last characters are among the highest themselves.
+        let place = (folded.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - SLOTS.ilog2())) as usize % SLOTS;
         let number = self.slots[place];
         if self.views[number as usize] == view {
             return Some(u32::from(number) - 1);
