@@ -37,9 +37,12 @@ class Content:
         described = con.execute(f"DESCRIBE FROM {source}").fetchall()
         # Columns that a loader adds begin with `_`.
         self.types = {row[0]: row[1] for row in described if not row[0].startswith("_")}
-        cells = ", ".join(f'"{name}"' for name in sorted(self.types))
+        # White space around a text is no part of it here, and a blank text is NULL; peers keep both.
+        cells = ", ".join(
+            f"nullif(trim(\"{name}\", E' \\t\\r\\n\\u00a0'), '')" if self.types[name] == "VARCHAR" else f'"{name}"'
+            for name in sorted(self.types))
         self.rows, self.sum, self.hash = con.execute(
-            f'SELECT count(*), sum(TRY_CAST("{sum_of}" AS DOUBLE)), sum(hash({cells})::HUGEINT) FROM {source}'
+            f'SELECT count(*), coalesce(sum(TRY_CAST("{sum_of}" AS DOUBLE)) FILTER (isfinite(TRY_CAST("{sum_of}" AS DOUBLE))), 0), sum(hash({cells})::HUGEINT) FROM {source}'
         ).fetchone()
         self.bytes = sum(pathlib.Path(row[0]).stat().st_size for row in con.execute(
             f"SELECT DISTINCT filename FROM read_parquet({files!r}, filename = true, hive_partitioning = false)").fetchall())

@@ -43,6 +43,7 @@ mod source;
 mod spill;
 mod stats;
 mod system;
+mod text_dictionary;
 mod texts;
 mod transaction;
 mod versions;

@@ -190,7 +190,8 @@ pub(crate) fn batch_bytes(batch: &RecordBatch, siblings: usize) -> usize {
         .columns()
         .iter()
         .map(|column| match column.as_any_dictionary_opt() {
-            Some(dictionary) => rows * 4 + share(dictionary.values().get_array_memory_size()),
+            // Not the size of the buffers: after transport, all columns of a batch lie in one.
+            Some(dictionary) => rows * 4 + share(dictionary.values().to_data().get_slice_memory_size().unwrap_or(0)),
             None => column.to_data().get_slice_memory_size().unwrap_or(0),
         })
         .sum()

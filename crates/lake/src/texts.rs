@@ -3,8 +3,6 @@
 //! The Parquet library hashes every value again, however well the rows were encoded before. Here a batch's dictionary is
 //! looked up once per distinct value, and a row costs a table look-up. Once the dictionary is full, texts are written out.
 
-use std::collections::HashMap;
-
 use arrow::array::{Array, AsArray, StringArray};
 use arrow::datatypes::{DataType, Int32Type};
 use bytes::Bytes;
@@ -17,10 +15,10 @@ use parquet::file::metadata::{ColumnChunkMetaData, ColumnIndexBuilder, OffsetInd
 use parquet::file::statistics::{Statistics, ValueStatistics};
 use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
-use xxhash_rust::xxh3::xxh3_64;
 use zstd::bulk::Compressor;
 
 use crate::hybrid;
+use crate::text_dictionary::{Bounds, Dictionary, cut_high, cut_low};
 
 /// Rows of a page.
 const PAGE_ROWS: usize = 20_000;
@@ -28,8 +26,8 @@ const PAGE_ROWS: usize = 20_000;
 const PAGE_BYTES: usize = 1024 * 1024;
 /// Bytes of a dictionary.
 const DICTIONARY_BYTES: usize = 2 * 1024 * 1024;
-/// Bytes of a bound in the footer.
-const BOUND_BYTES: usize = 64;
+/// A dictionary is kept while a text stands for so many rows.
+const ROWS_PER_TEXT_MIN: usize = 2;
 /// No number.
 const NONE: u32 = u32::MAX;
 
@@ -83,13 +81,6 @@ struct OpenPage {
     /// The values themselves, once the dictionary is full.
     texts: Vec<u8>,
     bounds: Option<Bounds>,
-}
-
-/// The lowest and the highest text.
-#[derive(Clone)]
-struct Bounds {
-    low: Vec<u8>,
-    high: Vec<u8>,
 }
 
 impl TextChunk {
@@ -152,11 +143,19 @@ impl TextChunk {
         while row < rows {
             let end = rows.min(row + PAGE_ROWS - self.page.rows);
             while row < end && self.page.texts.len() < PAGE_BYTES {
-                match value(row) {
-                    Some(index) => self.add_value(values, index),
+                let (begin, first) = (row, value(row));
+                row += 1;
+                match first {
+                    Some(index) if self.is_plain => self.add_text(values, index),
+                    Some(index) => {
+                        // Rows with one text mostly follow each other.
+                        while row < end && value(row) == first {
+                            row += 1;
+                        }
+                        self.add_number(values, index, row - begin);
+                    }
                     None => self.page.add_null(),
                 }
-                row += 1;
             }
             self.end_page_if_full()?;
         }
@@ -164,21 +163,19 @@ impl TextChunk {
     }
 
     #[inline]
-    fn add_value(&mut self, values: &StringArray, index: usize) {
-        self.page.rows += 1;
-        if self.page.nulls > 0 {
-            self.page.levels.push(1);
-        }
-        if self.is_plain {
-            self.page.add_text(values.value(index).as_bytes());
-            return;
-        }
+    fn add_number(&mut self, values: &StringArray, index: usize, rows: usize) {
+        self.page.add_valid(rows);
         let known = self.numbers.get(index).copied().unwrap_or(NONE);
         let number = if known == NONE { self.number(values, index) } else { known };
-        self.page.numbers.push(number);
+        self.page.numbers.resize(self.page.numbers.len() + rows, number);
     }
 
-    #[cold]
+    #[inline]
+    fn add_text(&mut self, values: &StringArray, index: usize) {
+        self.page.add_valid(1);
+        self.page.add_text(values.value(index).as_bytes());
+    }
+
     fn number(&mut self, values: &StringArray, index: usize) -> u32 {
         let number = self.dictionary.number(values.value(index).as_bytes());
         if let Some(known) = self.numbers.get_mut(index) {
@@ -188,12 +185,18 @@ impl TextChunk {
     }
 
     fn end_page_if_full(&mut self) -> Result<()> {
-        let is_full = self.dictionary.texts.len() >= DICTIONARY_BYTES;
+        let is_full = self.dictionary.texts.len() >= DICTIONARY_BYTES || self.has_many_texts();
         if self.page.rows >= PAGE_ROWS || self.page.texts.len() >= PAGE_BYTES || (is_full && !self.is_plain) {
             self.end_page()?;
         }
         self.is_plain |= is_full;
         Ok(())
+    }
+
+    /// Says whether the texts of the finished pages hardly repeat.
+    fn has_many_texts(&self) -> bool {
+        let rows = self.written.rows + self.page.rows;
+        rows >= PAGE_ROWS && self.dictionary.len() * ROWS_PER_TEXT_MIN > rows
     }
 
     fn end_page(&mut self) -> Result<()> {
@@ -319,6 +322,14 @@ impl Written {
 }
 
 impl OpenPage {
+    #[inline]
+    fn add_valid(&mut self, rows: usize) {
+        self.rows += rows;
+        if self.nulls > 0 {
+            self.levels.resize(self.levels.len() + rows, 1);
+        }
+    }
+
     fn add_null(&mut self) {
         if self.nulls == 0 {
             self.levels.resize(self.rows, 1);
@@ -333,7 +344,7 @@ impl OpenPage {
         self.texts.extend_from_slice(text);
         match &mut self.bounds {
             Some(bounds) => bounds.take(text),
-            None => self.bounds = Some(Bounds { low: text.to_vec(), high: text.to_vec() }),
+            None => self.bounds = Some(Bounds::of(text, text)),
         }
     }
 
@@ -358,118 +369,6 @@ impl OpenPage {
         self.numbers.clear();
         self.texts.clear();
         self.bounds = None;
-    }
-}
-
-impl Bounds {
-    fn take(&mut self, text: &[u8]) {
-        if text < self.low.as_slice() {
-            self.low = text.to_vec();
-        } else if text > self.high.as_slice() {
-            self.high = text.to_vec();
-        }
-    }
-
-    fn take_in(&mut self, other: &Self) {
-        self.take(&other.low);
-        self.take(&other.high);
-    }
-}
-
-/// The distinct texts of a chunk, as its dictionary page holds them.
-#[derive(Default)]
-struct Dictionary {
-    texts: Vec<u8>,
-    /// Where each text begins in `texts`, behind its length.
-    starts: Vec<u32>,
-    /// For each text, the page in which it was seen last.
-    pages: Vec<u32>,
-    /// Numbers by hash; a text whose place is taken by another is at the next hash.
-    by_hash: HashMap<u64, u32>,
-    page: u32,
-}
-
-impl Dictionary {
-    fn len(&self) -> usize {
-        self.starts.len()
-    }
-
-    fn text(&self, number: u32) -> &[u8] {
-        let start = self.starts.get(number as usize).map_or(0, |start| *start as usize);
-        let length = self.texts.get(start.wrapping_sub(4)..).and_then(|rest| rest.first_chunk::<4>());
-        let length = length.map_or(0, |length| u32::from_le_bytes(*length) as usize);
-        self.texts.get(start..start + length).unwrap_or_default()
-    }
-
-    fn number(&mut self, text: &[u8]) -> u32 {
-        let mut hash = xxh3_64(text);
-        while let Some(number) = self.by_hash.get(&hash).copied() {
-            if self.text(number) == text {
-                return number;
-            }
-            hash = hash.wrapping_add(1);
-        }
-        let number = self.starts.len() as u32;
-        self.texts.extend_from_slice(&(text.len() as u32).to_le_bytes());
-        self.starts.push(self.texts.len() as u32);
-        self.texts.extend_from_slice(text);
-        self.pages.push(0);
-        self.by_hash.insert(hash, number);
-        number
-    }
-
-    /// The lowest and the highest of the texts of a page.
-    fn bounds(&mut self, numbers: &[u32]) -> Option<Bounds> {
-        self.page += 1;
-        let first = *numbers.first()?;
-        let (mut low, mut high) = (first, first);
-        let mut last = NONE;
-        for number in numbers {
-            if *number == last {
-                continue;
-            }
-            last = *number;
-            match self.pages.get_mut(last as usize) {
-                Some(page) if *page != self.page => *page = self.page,
-                _ => continue,
-            }
-            if self.text(last) < self.text(low) {
-                low = last;
-            } else if self.text(last) > self.text(high) {
-                high = last;
-            }
-        }
-        Some(Bounds { low: self.text(low).to_vec(), high: self.text(high).to_vec() })
-    }
-}
-
-/// Cuts a lower bound to [`BOUND_BYTES`] and says whether it is still exact.
-fn cut_low(text: &[u8]) -> (Vec<u8>, bool) {
-    if text.len() <= BOUND_BYTES { (text.to_vec(), true) } else { (beginning(text).as_bytes().to_vec(), false) }
-}
-
-/// Cuts an upper bound: its last character that has a higher one is raised, so that it stays above what was cut off.
-fn cut_high(text: &[u8]) -> (Vec<u8>, bool) {
-    if text.len() <= BOUND_BYTES {
-        return (text.to_vec(), true);
-    }
-    let kept = beginning(text);
-    for (at, character) in kept.char_indices().rev() {
-        // Between U+D7FF and U+E000 there are no characters.
-        let higher = [1, 0x801].iter().find_map(|step| char::from_u32(u32::from(character) + step));
-        if let Some(higher) = higher {
-            return (format!("{}{higher}", &kept[..at]).into_bytes(), false);
-        }
-    }
-    (text.to_vec(), true)
-}
-
-/// The whole characters among the first [`BOUND_BYTES`].
-fn beginning(text: &[u8]) -> &str {
-    let text = text.get(..BOUND_BYTES).unwrap_or(text);
-    match std::str::from_utf8(text) {
-        Ok(text) => text,
-        Err(error) => text.get(..error.valid_up_to()).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or(""),
     }
 }
 
