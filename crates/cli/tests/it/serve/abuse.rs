@@ -40,7 +40,8 @@ fn hostile_statements_end_nothing() {
         let shown: String = sql.chars().take(60).collect();
         assert!((400..500).contains(&answer.status), "{shown}: {} {}", answer.status, answer.text());
         assert!(since.elapsed() < Duration::from_secs(8), "{shown}: {:?}", since.elapsed());
-        assert!(!answer.text().contains("/root/") && !answer.text().contains("store/"), "{}", answer.text());
+        let (text, folder) = (answer.text(), std::env::temp_dir());
+        assert!(!text.contains(&*folder.to_string_lossy()) && !text.contains("store/"), "{text}");
         assert_eq!(served.sql("SELECT 1").value(), "1", "{shown}");
     }
     let long = vec![b'x'; 3 << 20];
