@@ -90,20 +90,24 @@ impl Results {
 }
 
 /// Returns the key of a question. `variant` tells apart what is made of the same rows in different ways.
-pub(crate) fn key(ask: &Ask, ceiling: &QueryLimits, variant: &str) -> Key {
+///
+/// # Errors
+/// Where the values cannot be written down; the query worker could not be asked either.
+pub(crate) fn key(ask: &Ask, ceiling: &QueryLimits, variant: &str) -> Result<Key, QueryError> {
+    let failed = |error: arrow::error::ArrowError| QueryError::Worker { step: "ask", cause: error.to_string() };
+    let parameters = ask.parameters.to_ipc().map_err(failed)?;
     let mut context = Context::new(&SHA256);
     let mut add = |bytes: &[u8]| {
         context.update(&(bytes.len() as u64).to_le_bytes());
         context.update(bytes);
     };
     add(ask.sql.as_bytes());
-    // What cannot be written down is told apart by nothing else, and is never the key of another question.
-    add(&ask.parameters.to_ipc().unwrap_or_default());
-    add(&serde_json::to_vec(ask.principal.visibility()).unwrap_or_default());
+    add(&parameters);
+    add(format!("{:?}", ask.principal.visibility()).as_bytes());
     // Those that hold, so that an answer that was cut off is not the answer of a server that allows more.
     add(format!("{:?}", ask.limits.within(ceiling)).as_bytes());
     add(variant.as_bytes());
-    finish(context)
+    Ok(finish(context))
 }
 
 /// Returns the entity tag of an answer. It is a weak one: rows without an order may come in another order. What is said
@@ -118,7 +122,7 @@ pub(crate) fn tag(key: Key, facts: &Facts, format: Format, sources: &[Source]) -
     for read in &versions {
         context.update(format!("\0{}@{}", read.table, read.version).as_bytes());
     }
-    context.update(&serde_json::to_vec(sources).unwrap_or_default());
+    context.update(format!("{sources:?}").as_bytes());
     let Key(digest) = finish(context);
     let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     format!("W/\"{hex}\"")

@@ -169,7 +169,7 @@ pub(crate) async fn answer_with<D>(
 where
     D: Future<Output = Result<Delivery, Problem>>,
 {
-    let key = cache::key(&ask, state.front.ceiling(), variant);
+    let key = cache::key(&ask, state.front.ceiling(), variant).map_err(crate::FrontError::Query)?;
     let is_open = ask.principal.role().is_none();
     if let Some(response) = answered_before(state, &ask, key, format, headers).await? {
         return Ok(response);
