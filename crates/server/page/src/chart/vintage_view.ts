@@ -1,7 +1,7 @@
 // The chart of vintages: the newest bold, earlier ones paler the older they are, and a slider that picks one.
 
 import { h, newId, show } from "../dom";
-import { date, t } from "../text";
+import { instant, t } from "../text";
 import { drawChart, shared } from "./draw";
 import type { Axis, Model, Series } from "./model";
 import { Hint, follow } from "./pointer";
@@ -46,7 +46,7 @@ export class VintageView {
   }
 
   private slider(): HTMLElement {
-    const text = (): string => date(this.known[this.picked]?.at ?? 0, "second");
+    const text = (): string => instant(this.known[this.picked]?.at ?? 0);
     const now = h("output", {}, text());
     const range = h("input", { type: "range", min: 0, max: this.known.length - 1, step: 1, "aria-valuetext": text() });
     range.value = String(this.picked);
@@ -71,7 +71,7 @@ export class VintageView {
   }
 
   private seriesOf(vintage: Vintage, axis: Axis): Series {
-    const series: Series = { name: date(vintage.at, "second"), xs: [], ys: [] };
+    const series: Series = { name: instant(vintage.at), xs: [], ys: [] };
     this.periods.forEach((period, index) => {
       const y = vintage.values.get(period);
       if (y === undefined) return;
@@ -120,8 +120,8 @@ export class VintageView {
   private key(): HTMLElement {
     const item = (classes: string, text: string): HTMLElement => h("li", {}, h("i", { class: `swatch ${classes}` }), text);
     const newest = this.known.length - 1;
-    const picked = this.picked === newest ? null : item("s1", date(this.known[this.picked]?.at ?? 0, "second"));
+    const picked = this.picked === newest ? null : item("s1", instant(this.known[this.picked]?.at ?? 0));
     const older = this.known.length > 2 ? item("older", t("earlier")) : null;
-    return h("ul", { class: "key" }, item("s0", `${t("newest")} (${date(this.known[newest]?.at ?? 0, "second")})`), picked, older);
+    return h("ul", { class: "key" }, item("s0", `${t("newest")} (${instant(this.known[newest]?.at ?? 0)})`), picked, older);
   }
 }

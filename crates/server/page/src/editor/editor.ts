@@ -35,7 +35,8 @@ const look = EditorView.theme({
   "&": { color: "var(--ink)", backgroundColor: "var(--paper)", fontSize: "0.9375rem", height: "100%" },
   ".cm-scroller": { fontFamily: "var(--mono)", lineHeight: "1.55" },
   ".cm-content": { caretColor: "var(--ink)", padding: "0.6rem 0" },
-  "&.cm-focused": { outline: "2px solid var(--focus)", outlineOffset: "-2px" },
+  // The frame around the editor shows where the keyboard is.
+  "&.cm-focused": { outline: "none" },
   ".cm-cursor": { borderLeftColor: "var(--ink)", borderLeftWidth: "2px" },
   ".cm-gutters": { backgroundColor: "var(--shade)", color: "var(--faint)", border: "none" },
   ".cm-activeLine": { backgroundColor: "transparent" },

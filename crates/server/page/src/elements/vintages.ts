@@ -1,7 +1,7 @@
 // `<hb-vintages>`: one series as it was known at different dates, with what was revised.
 
 import { h } from "../dom";
-import { date, number, t } from "../text";
+import { instant, number, t } from "../text";
 import { quoted } from "../editor/catalogue";
 import type { Rows } from "../result/rows";
 import { query } from "../result/stream";
@@ -27,10 +27,8 @@ export async function enhanceVintages(element: HTMLElement): Promise<void> {
 function statement(table: string, fixed: [string, string | number | boolean][], x: string, y: string): { sql: string; params: (string | number | boolean)[] } {
   const where = fixed.map(([column], index) => `CAST(${quoted(column)} AS VARCHAR) = $${index + 1}`).join(" AND ") || "true";
   const [across, up] = [quoted(x), quoted(y)];
-  const [namespace, name] = table.split(".");
-  const past = quoted(`${namespace}.${name}__history`);
   const sql = `SELECT CAST(${across} AS VARCHAR) AS x, CAST(${up} AS DOUBLE) AS y, _recorded_at AS "from", NULL AS "to" FROM ${quoted(table)} WHERE ${where}
-UNION ALL SELECT CAST(${across} AS VARCHAR), CAST(${up} AS DOUBLE), _recorded_at, _superseded_at FROM ${past} WHERE ${where}`;
+UNION ALL SELECT CAST(${across} AS VARCHAR), CAST(${up} AS DOUBLE), _recorded_at, _superseded_at FROM history('${table.replaceAll("'", "''")}') WHERE ${where}`;
   return { sql, params: fixed.map(([, value]) => String(value)) };
 }
 
@@ -47,7 +45,7 @@ function versionsOf(rows: Rows): Version[] {
 
 function revisions(vintages: Vintages, x: string): HTMLElement {
   if (vintages.revisions.length === 0) {
-    return h("p", { class: "note" }, t("vintages_one", { date: date(vintages.known[0]?.at ?? 0, "second") }));
+    return h("p", { class: "note" }, t("vintages_one", { date: instant(vintages.known[0]?.at ?? 0) }));
   }
   const value = (known: number | null, missing: string): string => (known === null ? missing : number(known));
   const body = vintages.revisions.map((each) => {
@@ -59,7 +57,7 @@ function revisions(vintages: Vintages, x: string): HTMLElement {
       h("td", { class: "num" }, value(each.was, t("added"))),
       h("td", { class: "num" }, value(each.became, t("withdrawn"))),
       h("td", { class: "num" }, change),
-      h("td", {}, date(each.at, "second")),
+      h("td", {}, instant(each.at)),
     );
   });
   const head = [x, t("was"), t("became"), t("change"), t("seen")].map((text, index) =>

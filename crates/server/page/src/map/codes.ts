@@ -53,7 +53,7 @@ const OTHER_NAMES: [string, string][] = [
 
 const byText = new Map<string, string>();
 const byNumber = new Map<string, string>();
-const names = new Map<string, string>([[KOSOVO, language === "bg" ? "Косово" : "Kosovo"]]);
+const names = new Intl.DisplayNames([language], { type: "region" });
 
 function plain(text: string): string {
   return text
@@ -78,9 +78,6 @@ for (const [two, three, digits] of codes as string[][]) {
   byNumber.set(digits, two);
 }
 for (const [code, two] of OTHER_CODES) byText.set(code.toLowerCase(), two);
-for (const [code, name] of Object.entries((language === "bg" ? bulgarian : english).countries as Names)) {
-  names.set(code, typeof name === "string" ? name : (name[0] ?? code));
-}
 
 /** Returns the two letters of the country that a text names, if it names one. */
 export function countryOf(text: string): string | undefined {
@@ -89,7 +86,7 @@ export function countryOf(text: string): string | undefined {
 
 /** Returns a country's name in the language of the page. */
 export function countryName(code: string): string {
-  return names.get(code) ?? code;
+  return names.of(code) ?? code;
 }
 
 /** Returns the two letters of an outline: by its number, or by its name where it has none. */

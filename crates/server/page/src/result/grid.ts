@@ -15,6 +15,8 @@ const STRETCH_PIXELS_MAX = 6_000_000;
 const WIDTH_ROWS = 200;
 const WIDTH_CHARACTERS_MIN = 5;
 const WIDTH_CHARACTERS_MAX = 42;
+/** What stands left and right of a cell's text, in characters. */
+const PADDING_CHARACTERS = 4;
 /** A longer cell is cut in the table; below it the whole cell is shown. */
 const CELL_CHARACTERS_MAX = 200;
 
@@ -97,7 +99,7 @@ export class Grid {
     const widths = this.rows.columns.map((column, index) => {
       let width = Math.max(column.name.length, Math.min(column.type.length * 0.85, 14));
       for (let row = 0; row < sample; row += 1) width = Math.max(width, this.rows.text(row, index)?.length ?? 0);
-      return Math.min(WIDTH_CHARACTERS_MAX, Math.max(WIDTH_CHARACTERS_MIN, width)) + 3;
+      return Math.min(WIDTH_CHARACTERS_MAX, Math.max(WIDTH_CHARACTERS_MIN, width)) + PADDING_CHARACTERS;
     });
     const first = 9;
     let total = first;

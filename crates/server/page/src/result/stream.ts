@@ -38,9 +38,8 @@ export async function query(question: Question): Promise<Answer> {
   const since = performance.now();
   const rowsMax = question.rowsMax ?? KEPT_ROWS_MAX;
   const response = await request(question, rowsMax);
-  const body = response.body;
-  if (!body) throw new Refusal({ title: "", detail: "the answer is empty", status: 0 });
-  const reader = await RecordBatchReader.from(body);
+  const arriving = new Arriving(response);
+  const reader = await RecordBatchReader.from(arriving.pieces());
   await reader.open();
   const rows = new Rows(reader.schema);
   question.begun?.(response.headers.get("hambar-query") ?? "", rows);
@@ -51,7 +50,6 @@ export async function query(question: Question): Promise<Answer> {
       rows.append(batch);
       if (rows.bytes >= KEPT_BYTES_MAX) {
         ending = "bytes";
-        await reader.cancel();
         break;
       }
       if (performance.now() - turn > TURN_MILLISECONDS) {
@@ -60,6 +58,7 @@ export async function query(question: Question): Promise<Answer> {
         turn = performance.now();
       }
     }
+    await arriving.end(ending === "complete" || ending === "server limit");
   } catch {
     // Nothing else than the connection can fail here; rows that came are right, but they are not all.
     ending = question.signal?.aborted ? "cancelled" : "broken";
@@ -77,6 +76,26 @@ function request(question: Question, rows: number): Promise<Response> {
     body: JSON.stringify(body),
     ...(question.signal ? { signal: question.signal } : {}),
   });
+}
+
+/** The bytes of a response, read no faster than they are asked for. */
+class Arriving {
+  private readonly reader: ReadableStreamDefaultReader<Uint8Array>;
+
+  constructor(response: Response) {
+    if (!response.body) throw new Refusal({ title: "", detail: "the answer is empty", status: 0 });
+    this.reader = response.body.getReader();
+  }
+
+  async *pieces(): AsyncGenerator<Uint8Array> {
+    for (let piece = await this.reader.read(); !piece.done; piece = await this.reader.read()) yield piece.value;
+  }
+
+  /** Reads to the end, so that the server sees a client that took everything; or leaves, which stops the query. */
+  async end(isWhole: boolean): Promise<void> {
+    if (!isWhole) await this.reader.cancel();
+    else while (!(await this.reader.read()).done);
+  }
 }
 
 function pause(): Promise<void> {

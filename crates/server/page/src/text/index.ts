@@ -41,10 +41,10 @@ export function size(bytes: number): string {
   return `${new Intl.NumberFormat(language, { maximumFractionDigits: value < 10 && unit > 0 ? 1 : 0 }).format(value)} ${units[unit]}`;
 }
 
-/** Writes an instant as a date, with the time of day where `isLong`. */
-export function date(milliseconds: number, form: "day" | "second"): string {
-  const style = form === "day" ? { dateStyle: "medium" as const } : { dateStyle: "medium" as const, timeStyle: "medium" as const };
-  return new Intl.DateTimeFormat(language, { ...style, timeZone: "UTC" }).format(milliseconds);
+/** Writes an instant as the server's pages do: ISO 8601, in UTC. */
+export function instant(milliseconds: number): string {
+  const date = new Date(milliseconds);
+  return Number.isNaN(date.getTime()) ? String(milliseconds) : date.toISOString().slice(0, 19).replace("T", " ");
 }
 
 export type { TextName };

@@ -1,7 +1,7 @@
 // The statements that were run in this browser. They stay in it.
 
 import { h, show } from "../dom";
-import { date, rowCount, t } from "../text";
+import { instant, rowCount, t } from "../text";
 
 /** A statement that was run. */
 interface Entry {
@@ -68,7 +68,7 @@ export class History {
       return;
     }
     const items = entries.map((entry) => {
-      const about = `${date(entry.at, "second")} · ${rowCount(entry.rows)}`;
+      const about = `${instant(entry.at)} · ${rowCount(entry.rows)}`;
       const button = h("button", { type: "button", class: "entry" }, h("code", {}, entry.sql.slice(0, 200)), h("span", { class: "meta" }, about));
       button.addEventListener("click", () => this.open(entry.sql));
       return h("li", {}, button);

@@ -129,17 +129,21 @@ class Workbench {
         begun: (id, rows) => this.begun(running, id, rows),
         more: () => this.running === running && this.result.grow(),
       });
-      if (this.running === running) await this.finished(running, sql, answer);
+      if (this.ended(running)) await this.finished(running, sql, answer);
     } catch (error) {
-      if (this.running === running) this.failed(running, error);
+      if (this.ended(running)) this.failed(running.wasStopped, error);
     } finally {
       clearInterval(ticking);
       clearInterval(looking);
-      if (this.running === running) {
-        this.running = undefined;
-        this.cancelButton.disabled = true;
-      }
     }
+  }
+
+  /** Says whether it is the newest query that ended, which is the one whose result is shown. */
+  private ended(running: Running): boolean {
+    if (this.running !== running) return false;
+    this.running = undefined;
+    this.cancelButton.disabled = true;
+    return true;
   }
 
   private begun(running: Running, id: string, rows: Rows): void {
@@ -201,9 +205,9 @@ class Workbench {
     await this.result.finish();
   }
 
-  private failed(running: Running, error: unknown): void {
+  private failed(wasStopped: boolean, error: unknown): void {
     this.status.textContent = "";
-    if (running.wasStopped) {
+    if (wasStopped) {
       show(this.message, h("p", { class: "note", role: "status" }, t("cancelled")));
       return;
     }
@@ -230,7 +234,7 @@ class Workbench {
       const text = t(isCopied ? "permalink_copied" : "permalink_made");
       show(this.message, h("p", { class: "note", role: "status" }, `${text} `, h("a", { href: address.href, class: "permalink" }, address.href)));
     } catch (error) {
-      this.failed({ stop: new AbortController(), id: "", since: 0, rows: undefined, state: "running", wasStopped: false }, error);
+      this.failed(false, error);
     }
   }
 }
