@@ -1,0 +1,4 @@
+library(testthat)
+library(hambar)
+
+test_check("hambar")
