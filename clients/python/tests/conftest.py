@@ -41,6 +41,8 @@ class Served:
     folder: pathlib.Path
     token: str
     elsewhere: str
+    # The address of Flight SQL, where the server has it.
+    flight: str | None
 
     def connect(self, **options: object) -> hambar.Client:
         return hambar.connect(self.url, self.token, **options)  # type: ignore[arg-type]
@@ -64,21 +66,29 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     run("members", "add-org", "tests")
     token = run("members", "add-token", "tests", "all", "--role", "reader", "--scope", "*").split()[-1]
     elsewhere = run("members", "add-token", "tests", "none", "--role", "reader", "--scope", "elsewhere").split()[-1]
+    arguments = ["serve", "--listen", "127.0.0.1:0"]
+    has_flight = "--flight" in run("serve", "--help")
+    if has_flight:
+        arguments += ["--flight", "127.0.0.1:0"]
     log = (folder / "log").open("w")
-    server = subprocess.Popen(
-        [binary, "serve", "--listen", "127.0.0.1:0"], cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=log, text=True
-    )
+    server = subprocess.Popen([binary, *arguments], cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=log, text=True)
     try:
-        assert server.stdout is not None
-        line = server.stdout.readline()
-        assert line.startswith("listening on http://"), line + (folder / "log").read_text()
-        yield Served(line.split()[-1], folder, token, elsewhere)
+        url = _listening(server, folder, "http://")
+        flight = _listening(server, folder, "grpc://") if has_flight else None
+        yield Served(url, folder, token, elsewhere, flight)
     finally:
         server.terminate()
         server.wait(SECONDS_MAX)
         if server.stdout is not None:
             server.stdout.close()
         log.close()
+
+
+def _listening(server: subprocess.Popen[str], folder: pathlib.Path, scheme: str) -> str:
+    assert server.stdout is not None
+    line = server.stdout.readline()
+    assert line.startswith(f"listening on {scheme}"), line + (folder / "log").read_text()
+    return line.split()[-1]
 
 
 @pytest.fixture

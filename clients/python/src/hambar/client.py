@@ -9,8 +9,10 @@ from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from . import catalogue, statements
+from .answers import HttpAnswer
 from .catalogue import Description, Table
 from .errors import UnexpectedAnswerError
+from .flight import FlightTransport
 from .result import OnTruncated, Result
 from .statements import Instant, Value
 from .transport import Transport
@@ -22,11 +24,14 @@ _NEXT = re.compile(r'<([^<>]*)>\s*;\s*rel="?next"?')
 class Client:
     """A connection to one server. Threads may share it."""
 
-    def __init__(self, transport: Transport, *, on_truncated: OnTruncated = "raise") -> None:
-        """Take a transport; `hambar.connect` makes both."""
+    def __init__(
+        self, transport: Transport, flight: FlightTransport | None = None, *, on_truncated: OnTruncated = "raise"
+    ) -> None:
+        """Take the ways to a server; `hambar.connect` makes everything."""
         if on_truncated not in ("raise", "warn"):
             raise ValueError("`on_truncated` is `raise` or `warn`")
         self._transport = transport
+        self._flight = flight
         self._on_truncated = on_truncated
 
     @property
@@ -90,7 +95,7 @@ class Client:
         while target is not None:
             response = self._transport.page(target)
             following = self._next(response.headers.get("Link", ""))
-            yield Result(response, statement=None, server=self.url)
+            yield Result(HttpAnswer(response), statement=None, server=self.url)
             target = following
 
     def history(self, name: str, *, where: Mapping[str, Any] | None = None, limit: int | None = None) -> Result:
@@ -142,18 +147,11 @@ class Client:
         return self._ask(f"SELECT * FROM {function}('{table}'){conditions}", values, limit, None)  # noqa: S608
 
     def _ask(self, text: str, params: Sequence[Value], limit: int | None, seconds: float | None) -> Result:
-        body: dict[str, Any] = {"sql": text, "params": statements.bound(params)}
-        limits: dict[str, float] = {}
-        if limit is not None:
-            if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-                raise ValueError("`limit` is a whole number from 1")
-            limits["rows"] = limit
-        if seconds is not None:
-            limits["seconds"] = float(seconds)
-        if limits:
-            body["limits"] = limits
-        response = self._transport.rows(body)
-        return Result(response, statement=text, limit=limit, on_truncated=self._on_truncated, server=self.url)
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+            raise ValueError("`limit` is a whole number from 1")
+        way = self._flight or self._transport
+        answer = way.ask(text, statements.bound(params), limit, seconds)
+        return Result(answer, statement=text, limit=limit, on_truncated=self._on_truncated, server=self.url)
 
     def _next(self, link: str) -> str | None:
         found = _NEXT.search(link)
@@ -200,6 +198,7 @@ def connect(
     url: str,
     token: str | None = None,
     *,
+    flight: str | None = None,
     timeout: float = 120.0,
     retry_seconds: float = 30.0,
     compress: bool | None = None,
@@ -213,7 +212,8 @@ def connect(
     seconds. Where the server says that it is busy and when to come back (429 and 503 with `Retry-After`), the client
     waits and asks again, for `retry_seconds` altogether; everything else fails at once. Answers are compressed unless the
     server is on this machine (`compress` says otherwise). `ca_file` is the certificate authority of a server with one of
-    its own. `on_truncated="warn"` makes answers that a limit cut off a warning instead of an error.
+    its own. `flight` is the address of the server's Flight SQL, such as `grpc+tls://data.example.org:32010`: statements then go
+    there, by ADBC. `on_truncated="warn"` makes answers that a limit cut off a warning instead of an error.
     """
     if timeout <= 0 or retry_seconds < 0:
         raise ValueError("`timeout` is above 0, and `retry_seconds` not below")
@@ -226,4 +226,7 @@ def connect(
         ca_file=ca_file,
         allow_plaintext=allow_plaintext,
     )
-    return Client(transport, on_truncated=on_truncated)
+    way = None
+    if flight is not None:
+        way = FlightTransport(flight, token, timeout=timeout, ca_file=ca_file, allow_plaintext=allow_plaintext)
+    return Client(transport, way, on_truncated=on_truncated)

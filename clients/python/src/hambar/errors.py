@@ -43,12 +43,12 @@ class UnexpectedAnswerError(HambarError):
 class ProblemError(HambarError):
     """A problem that the server described."""
 
-    def __init__(self, status: int, problem: dict[str, Any]) -> None:
-        """Take the fields of the problem."""
+    def __init__(self, status: int | None, problem: dict[str, Any]) -> None:
+        """Take the fields of the problem; `status` is that of HTTP."""
         self.status = status
         self.kind: str = _text(problem.get("class")) or ""
         self.title: str = _text(problem.get("title")) or ""
-        self.detail: str = _text(problem.get("detail")) or self.title or f"status {status}"
+        self.detail: str = _text(problem.get("detail")) or self.title or "the server does not say what went wrong"
         self.hint: str | None = _text(problem.get("hint"))
         self.position: tuple[int, int] | None = _position(problem.get("position"))
         super().__init__(self._sentence())

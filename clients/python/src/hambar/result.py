@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-import email.utils
 import json
 import warnings
 from collections.abc import Iterator
@@ -11,11 +11,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
-import urllib3
 
 from . import citing
+from .answers import ROWS_HINT, Answer
 from .catalogue import Source, source_of
-from .errors import BrokenOffError, TruncatedError, TruncatedWarning, UnexpectedAnswerError
+from .errors import TruncatedError, TruncatedWarning, UnexpectedAnswerError
 
 if TYPE_CHECKING:
     import pandas
@@ -23,63 +23,6 @@ if TYPE_CHECKING:
 
 OnTruncated = Literal["raise", "warn"]
 """What to do where a limit of the server cut rows off."""
-
-# What an Arrow stream ends with.
-_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
-_ROWS_HINT = "ask for less (fewer columns, a condition, an aggregate), or set `limit=`"
-
-
-class Body:
-    """The bytes of an answer as a file for Arrow. Whatever ends it early is an error, also between two batches."""
-
-    def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
-        """Wrap an answer that was not read yet."""
-        self._response = response
-        self._failure: BrokenOffError | None = None
-        self._tail = b""
-        self.closed = False
-        self.rows = 0
-
-    def readable(self) -> bool:
-        """Say that it can be read."""
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """Return `size` bytes; fewer only at the end."""
-        if self._failure is not None:
-            raise self._failure
-        try:
-            piece = self._response.read(None if size < 0 else size)
-            self._tail = (self._tail + piece[-len(_END) :])[-len(_END) :]
-            return piece
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            self._failure = self._broken(error)
-            raise self._failure from None
-
-    def end(self) -> None:
-        """Make sure that the answer ends where its rows do."""
-        is_whole = self._tail == _END
-        if self.read(1):
-            raise UnexpectedAnswerError("the answer goes on after its last row")
-        if not is_whole:
-            # Arrow takes a file that stops between two batches for one that ended.
-            raise BrokenOffError(f"the answer has no end after {self.rows} rows", self.rows)
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the connection; what was not read makes the server stop the query."""
-        if not self.closed:
-            self.closed = True
-            self._response.close()
-            self._response.release_conn()
-
-    def _broken(self, error: Exception) -> BrokenOffError:
-        self.close()
-        if isinstance(error, (urllib3.exceptions.ReadTimeoutError, TimeoutError)):
-            why = "nothing came within the time limit (`timeout=`)"
-        else:
-            why = f"the server or the network ended it; a limit of the server on rows, bytes or time does that: {_ROWS_HINT}"
-        return BrokenOffError(f"the answer broke off after {self.rows} rows: {why}", self.rows)
 
 
 class Result:
@@ -91,50 +34,41 @@ class Result:
 
     def __init__(
         self,
-        response: urllib3.BaseHTTPResponse,
+        answer: Answer,
         *,
         statement: str | None,
         limit: int | None = None,
         on_truncated: OnTruncated = "raise",
         server: str = "",
     ) -> None:
-        """Open an answer that is an Arrow stream."""
-        self._body = Body(response)
+        """Take an answer whose rows were not read yet."""
+        self._answer = answer
         self._table: pa.Table | None = None
         self._is_taken = False
+        self._rows = 0
         self._limit = limit
         self._on_truncated = on_truncated
-        self._is_cut = response.status == 206 or "Hambar-Truncated" in response.headers
         self._statement = statement
         self._server = server
-        self.query_id: str | None = response.headers.get("Hambar-Query")
-        self.answered_at: datetime.datetime = _instant(response.headers.get("Date"))
+        self.query_id: str | None = answer.query_id
+        self.answered_at: datetime.datetime = answer.answered_at
         try:
-            if not response.headers.get("Content-Type", "").startswith("application/vnd.apache.arrow.stream"):
-                raise UnexpectedAnswerError("the server answered with something that is no Arrow stream")
-            if self._is_cut and limit is None:
+            if answer.is_cut and limit is None:
                 self._say_cut(None)
-            self._reader = self._opened()
-            self.sources: tuple[Source, ...] = _sources(self._reader.schema, response)
+            self.sources: tuple[Source, ...] = _sources(answer)
         except BaseException:
-            self._body.close()
+            answer.close()
             raise
-
-    def _opened(self) -> Any:
-        try:
-            return pa.ipc.open_stream(self._body)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise UnexpectedAnswerError(f"the answer is no Arrow stream: {error}") from None
 
     @property
     def schema(self) -> pa.Schema:
         """The columns."""
-        return self._reader.schema
+        return self._answer.schema
 
     @property
     def columns(self) -> list[str]:
         """The names of the columns."""
-        return list(self._reader.schema.names)
+        return list(self._answer.schema.names)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Return the rows piece by piece, each as soon as it came. Memory holds one piece at a time."""
@@ -144,23 +78,18 @@ class Result:
         if self._is_taken:
             raise RuntimeError("the rows of this result were taken already: keep them, or ask again")
         self._is_taken = True
-        try:
-            for batch in self._reader:
-                self._body.rows += batch.num_rows
+        with contextlib.closing(self._answer):
+            for batch in self._answer.batches():
+                self._rows += batch.num_rows
                 yield batch
-            self._body.end()
-        except (pa.ArrowInvalid, OSError) as error:
-            raise BrokenOffError(f"the answer cannot be read on: {error}", self._body.rows) from None
-        finally:
-            self._body.close()
-        if self._is_cut and self._limit is not None and self._body.rows < self._limit:
-            self._say_cut(self._body.rows)
+        if self._answer.is_cut and self._limit is not None and self._rows < self._limit:
+            self._say_cut(self._rows)
 
     def arrow(self) -> pa.Table:
         """Return all rows as an Arrow table."""
         if self._table is None:
             batches = list(self.batches())
-            self._table = pa.Table.from_batches(batches, schema=self._reader.schema)
+            self._table = pa.Table.from_batches(batches, schema=self._answer.schema)
         return self._table
 
     def pandas(self, *, arrow_types: bool = False) -> pandas.DataFrame:
@@ -191,7 +120,7 @@ class Result:
     @property
     def reached_limit(self) -> bool:
         """Whether as many rows came as `limit=` allows, so that there may be more. Known once the rows were read."""
-        return self._limit is not None and self._body.rows >= self._limit
+        return self._limit is not None and self._rows >= self._limit
 
     @property
     def attribution(self) -> str:
@@ -207,7 +136,7 @@ class Result:
 
     def close(self) -> None:
         """Let go of the answer; a query that still runs is stopped."""
-        self._body.close()
+        self._answer.close()
 
     def __enter__(self) -> Result:
         """Return itself."""
@@ -223,16 +152,16 @@ class Result:
 
     def _say_cut(self, rows: int | None) -> None:
         count = "" if rows is None else f" after {rows} rows"
-        message = f"a limit of the server cut the answer off{count}: {_ROWS_HINT}"
+        message = f"a limit of the server cut the answer off{count}: {ROWS_HINT}"
         if self._on_truncated == "raise":
             raise TruncatedError(message, rows)
         warnings.warn(message, TruncatedWarning, stacklevel=3)
 
 
-def _sources(schema: Any, response: urllib3.BaseHTTPResponse) -> tuple[Source, ...]:
-    """Read the sources from the stream itself: a header has no room for many."""
-    kept = (schema.metadata or {}).get(b"hambar.sources")
-    text = kept.decode() if kept is not None else response.headers.get("Hambar-Sources", "[]")
+def _sources(answer: Answer) -> tuple[Source, ...]:
+    """Read the sources from the columns: a header has no room for many."""
+    kept = (answer.schema.metadata or {}).get(b"hambar.sources")
+    text = kept.decode() if kept is not None else answer.sources
     try:
         entries = json.loads(text)
     except ValueError:
@@ -240,11 +169,3 @@ def _sources(schema: Any, response: urllib3.BaseHTTPResponse) -> tuple[Source, .
     if not isinstance(entries, list):
         raise UnexpectedAnswerError("the sources of the answer are no list")
     return tuple(source_of(entry) for entry in entries)
-
-
-def _instant(date: str | None) -> datetime.datetime:
-    """Return the server's time of the answer; ours where it does not say."""
-    try:
-        return email.utils.parsedate_to_datetime(date or "")
-    except ValueError:
-        return datetime.datetime.now(datetime.timezone.utc)

@@ -10,13 +10,14 @@ import email.utils
 import ipaddress
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 import urllib3
 from urllib3.util.request import ACCEPT_ENCODING
 
+from .answers import HttpAnswer
 from .errors import UnexpectedAnswerError, UnreachableError, problem_of
 
 # Bytes of an answer that is no stream of rows: lists of tables, problems.
@@ -47,7 +48,7 @@ class Transport:
             raise ValueError("the address of a server begins with `https://` or, on this machine, with `http://`")
         if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
             raise ValueError("the address of a server has neither user nor query: pass the token as `token=`")
-        is_local = _is_loopback(parts.hostname)
+        is_local = is_loopback(parts.hostname)
         if token is not None:
             _check_token(token)
             if parts.scheme == "http" and not is_local and not allow_plaintext:
@@ -74,10 +75,13 @@ class Transport:
         """Close the connections that are not in use."""
         self._pool.clear()
 
-    def rows(self, body: Mapping[str, Any]) -> urllib3.BaseHTTPResponse:
-        """Send a statement; the answer is an Arrow stream that was not read yet."""
+    def ask(self, text: str, params: Sequence[Any], limit: int | None, seconds: float | None) -> HttpAnswer:
+        """Send a statement; the rows were not read yet."""
+        limits = {"rows": limit, "seconds": seconds}
+        chosen = {name: value for name, value in limits.items() if value is not None}
+        body = {"sql": text, "params": list(params), "limits": chosen}
         headers = {"Content-Type": "application/json", "Accept": "application/vnd.apache.arrow.stream"}
-        return self._send("POST", "/api/sql", headers, json.dumps(body).encode())
+        return HttpAnswer(self._send("POST", "/api/sql", headers, json.dumps(body).encode()))
 
     def page(self, target: str) -> urllib3.BaseHTTPResponse:
         """Ask for a page of a table as an Arrow stream."""
@@ -163,7 +167,8 @@ def _reason(error: Exception) -> str:
     return text.rsplit(">: ", 1)[-1] or type(error).__name__
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Say whether a name or address stands for this machine."""
     if host == "localhost":
         return True
     try:
