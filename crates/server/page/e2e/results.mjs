@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 
-const MILLION = "SELECT value AS id, value * 1.5 AS x, concat('row ', value) AS note FROM generate_series(1, 1000000)";
+const MILLION = "SELECT value AS id, value * 1.5 AS x, concat('row ', value) AS note FROM generate_series(1, 1000000) ORDER BY 1";
 /** A result of a million rows may take this much of the tab's own memory besides its Arrow bytes. */
 const HEAP_BYTES_MAX = 150 * 1024 * 1024;
 /** Rows that exist as elements, however many there are. */
@@ -32,6 +32,20 @@ export async function a_million_rows_scroll(world) {
   await page.waitForFunction((number) => Number(document.querySelector(".grid tbody td")?.textContent) === number, before + 3);
   const heap = await page.evaluate(() => performance.memory.usedJSHeapSize);
   assert.ok(heap < HEAP_BYTES_MAX, `${heap} bytes of heap`);
+  await visitor.leave();
+}
+
+export async function a_tab_keeps_256_mib_of_an_answer_and_says_so(world) {
+  const visitor = await world.visitor();
+  const { page } = visitor;
+  await visitor.run("SELECT value AS id, repeat('x', 2000) AS wide FROM generate_series(1, 400000)");
+  await page.waitForSelector(".messages .note", { timeout: 60_000 });
+  assert.match(await page.textContent(".messages .note"), /keeps the first 256 MiB/);
+  const rows = Number((await page.textContent(".status")).match(/^[\d,]+/)[0].replaceAll(",", ""));
+  assert.ok(rows > 100_000 && rows < 150_000, String(rows));
+  await page.focus(".grid");
+  await page.keyboard.press("Control+End");
+  await page.waitForFunction((last) => document.querySelector(".readout")?.textContent?.includes(last), `Row ${rows.toLocaleString("en")}, wide`);
   await visitor.leave();
 }
 
@@ -79,5 +93,9 @@ export async function a_permalink_answers_the_same_rows_pinned_to_versions(world
   assert.equal((await other.answered()).split(" · ")[0], said);
   await other.page.waitForSelector(".result figure path.line");
   await other.leave();
+  await visitor.run("SELECT count(*) AS n FROM revisions('demo.electricity')");
+  await visitor.answered();
+  await page.click("text=Permalink");
+  await page.waitForSelector(".messages .note:has-text('cannot be pinned')");
   await visitor.leave();
 }

@@ -63,8 +63,13 @@ function axisOf(rows: Rows, choice: ChartChoice): Axis {
   return sample.every((text) => DATE.test(text)) ? "time" : "category";
 }
 
+/** A name with its unit, if it has one. */
+export function named(name: string, unit: string): string {
+  return unit ? `${name} (${unit})` : name;
+}
+
 /** Gathers the points of a chart. */
-export function chartModel(rows: Rows, choice: ChartChoice): Model {
+export function chartModel(rows: Rows, choice: ChartChoice, unit = ""): Model {
   const axis = axisOf(rows, choice);
   const categories = new Map<string, number>();
   const series = new Map<string, Series>();
@@ -89,7 +94,7 @@ export function chartModel(rows: Rows, choice: ChartChoice): Model {
     categories: [...categories.keys()],
     series: [...series.values()],
     xName: rows.columns[choice.x]?.name ?? "",
-    yName: rows.columns[choice.y]?.name ?? "",
+    yName: named(rows.columns[choice.y]?.name ?? "", unit),
     low: 0,
     high: 0,
     points: 0,

@@ -22,8 +22,8 @@ export class ChartView {
   private readonly model: Model;
   private width = 0;
 
-  constructor(rows: Rows, choice: ChartChoice, title: string) {
-    this.model = chartModel(rows, choice);
+  constructor(rows: Rows, choice: ChartChoice, title: string, unit = "") {
+    this.model = chartModel(rows, choice, unit);
     const id = newId("chart");
     const caption = h("figcaption", { id }, title ? h("strong", {}, title) : null, h("span", { class: "summary" }, summary(this.model)));
     this.element.setAttribute("aria-labelledby", id);

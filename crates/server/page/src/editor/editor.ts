@@ -12,7 +12,7 @@ import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
 import { keywordCompletionSource, sql } from "@codemirror/lang-sql";
 import { HighlightStyle, bracketMatching, syntaxHighlighting } from "@codemirror/language";
 import { type Diagnostic, lintKeymap, setDiagnostics } from "@codemirror/lint";
-import { Compartment, EditorState, type Extension, Prec } from "@codemirror/state";
+import { Compartment, EditorState, type Extension, Prec, type Transaction } from "@codemirror/state";
 import { EditorView, drawSelection, highlightActiveLine, keymap, lineNumbers } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
 import { h } from "../dom";
@@ -64,6 +64,22 @@ const look = EditorView.theme({
   },
 });
 
+// Where text is typed over a selection, Chromium would keep the selection's look by a style attribute, which the policy
+// refuses with a message. The editor needs no such help: it is told of the text before the browser acts.
+const typingOver = EditorView.domEventHandlers({
+  beforeinput: (event, view) => {
+    const { data: text, inputType } = event;
+    const { main } = view.state.selection;
+    if (inputType !== "insertText" || text === null || main.empty || view.composing) return false;
+    const insert = (): Transaction =>
+      view.state.update(view.state.replaceSelection(text), { userEvent: "input.type", scrollIntoView: true });
+    const handlers = view.state.facet(EditorView.inputHandler);
+    if (!handlers.some((handler) => handler(view, main.from, main.to, text, insert))) view.dispatch(insert());
+    event.preventDefault();
+    return true;
+  },
+});
+
 /** The editor of one statement. */
 export class Editor {
   readonly element = h("div", { class: "editor" });
@@ -95,6 +111,7 @@ export class Editor {
       this.completion.of(this.completing([])),
       syntaxHighlighting(colours),
       look,
+      typingOver,
       EditorView.lineWrapping,
       EditorView.contentAttributes.of({ "aria-label": t("statement"), spellcheck: "false" }),
       EditorView.updateListener.of((update) => {

@@ -11,7 +11,7 @@ export async function enhanceChart(element: HTMLElement): Promise<void> {
   const rows = await answerOf(element);
   const first = firstChart(rows);
   if (!first || rows.length === 0) return;
-  const { kind, x, y, series, title, facet } = element.dataset;
+  const { kind, x, y, series, title, facet, unit } = element.dataset;
   const placeOf = (name: string | undefined, otherwise: number): number => (name === undefined ? otherwise : rows.column(name));
   const choice = {
     ...first,
@@ -22,5 +22,5 @@ export async function enhanceChart(element: HTMLElement): Promise<void> {
     isSplit: facet !== undefined,
   };
   if (choice.x < 0 || choice.y < 0) return;
-  put(element, new ChartView(rows, choice, title ?? "").element);
+  put(element, new ChartView(rows, choice, title ?? "", unit ?? "").element);
 }

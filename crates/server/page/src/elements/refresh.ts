@@ -12,16 +12,16 @@ export function enhanceRefresh(element: HTMLElement): void {
   const places = [...document.querySelectorAll("hb-refresh")];
   const place = places.indexOf(element);
   let isPaused = false;
-  const button = h("button", { type: "button", class: "quiet", "aria-pressed": "false" }, t("pause"));
+  const button = h("button", { type: "button", class: "quiet" }, t("pause"));
   button.addEventListener("click", () => {
     isPaused = !isPaused;
     button.textContent = t(isPaused ? "resume" : "pause");
   });
-  button.removeAttribute("aria-pressed");
   element.before(h("p", { class: "actions" }, button));
   const look = async (): Promise<void> => {
-    // Nobody looks at a hidden tab; and what someone is working in is not pulled away.
-    if (isPaused || document.hidden || element.contains(document.activeElement)) return;
+    // Nobody looks at a hidden tab; and what someone reads or works in is not pulled away.
+    const isInUse = element.contains(document.activeElement) || element.querySelector("details[open]") !== null;
+    if (isPaused || document.hidden || isInUse) return;
     const response = await ask(location.href, { headers: { accept: "text/html" } });
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     const fresh = page.querySelectorAll("hb-refresh").item(place);

@@ -14,7 +14,8 @@ const ROWS_MAX = 100_000;
 /** Draws the vintages that an element names. */
 export async function enhanceVintages(element: HTMLElement): Promise<void> {
   const { table, key, x, y, title } = element.dataset;
-  if (!table || !x || !y) throw new Error("data-table, data-x, data-y");
+  // Without a period there is nothing to draw along; the page's own table says it all.
+  if (!table || !x || !y) return;
   const fixed = Object.entries(JSON.parse(key ?? "{}") as Record<string, string | number | boolean>);
   const { rows } = await query({ ...statement(table, fixed, x, y), rowsMax: ROWS_MAX });
   const vintages = vintagesOf(versionsOf(rows));

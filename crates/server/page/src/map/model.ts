@@ -4,6 +4,7 @@ import { quantileSorted } from "d3-array";
 import { t } from "../text";
 import type { Rows } from "../result/rows";
 import type { MapChoice } from "../chart/choose";
+import { named } from "../chart/model";
 import { countryOf } from "./codes";
 
 /** The number of colours; the style sheet has as many. */
@@ -26,7 +27,7 @@ export interface MapModel {
 }
 
 /** Gathers the values of a map. */
-export function mapModel(rows: Rows, choice: MapChoice): MapModel {
+export function mapModel(rows: Rows, choice: MapChoice, unit = ""): MapModel {
   const byTime = new Map<string, Map<string, number>>();
   const unknown = new Set<string>();
   let several = false;
@@ -50,7 +51,7 @@ export function mapModel(rows: Rows, choice: MapChoice): MapModel {
   const notes = several ? [t("map_several")] : [];
   if (unknown.size > 0) notes.push(unknownNote([...unknown]));
   return {
-    name: rows.columns[choice.value]?.name ?? "",
+    name: named(rows.columns[choice.value]?.name ?? "", unit),
     times,
     values: times.map((time) => byTime.get(time) ?? new Map<string, number>()),
     breaks: breaksOf(all),

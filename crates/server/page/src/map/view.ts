@@ -27,14 +27,15 @@ export class MapView {
   private readonly watcher: ResizeObserver;
   private readonly model: MapModel;
   private readonly hint = new Hint();
+  private readonly worldButton = h("button", { type: "button" }, t("fit_world"));
   private readonly paths = new Map<string, SVGPathElement>();
   private outlines: Shape[] = [];
   private time: number;
   private width = 0;
   private isWorld = false;
 
-  private constructor(rows: Rows, choice: MapChoice, title: string) {
-    this.model = mapModel(rows, choice);
+  private constructor(rows: Rows, choice: MapChoice, title: string, unit: string) {
+    this.model = mapModel(rows, choice, unit);
     this.time = this.model.times.length - 1;
     const id = newId("map");
     this.caption = h("span", { class: "summary" });
@@ -49,8 +50,8 @@ export class MapView {
   }
 
   /** Makes a map; fetches the outlines first. */
-  static async make(rows: Rows, choice: MapChoice, title: string): Promise<MapView> {
-    const view = new MapView(rows, choice, title);
+  static async make(rows: Rows, choice: MapChoice, title: string, unit = ""): Promise<MapView> {
+    const view = new MapView(rows, choice, title, unit);
     view.outlines = await shapes();
     view.watcher.observe(view.plot);
     return view;
@@ -62,13 +63,12 @@ export class MapView {
   }
 
   private tools(): HTMLElement {
-    const world = h("button", { type: "button", class: "quiet" }, t("fit_world"));
-    world.addEventListener("click", () => {
+    this.worldButton.addEventListener("click", () => {
       this.isWorld = !this.isWorld;
-      world.textContent = t(this.isWorld ? "fit_data" : "fit_world");
+      this.worldButton.textContent = t(this.isWorld ? "fit_data" : "fit_world");
       this.draw();
     });
-    return h("div", { class: "controls" }, this.slider(), world);
+    return h("div", { class: "controls" }, this.slider(), this.worldButton);
   }
 
   private slider(): HTMLElement | null {
@@ -124,6 +124,7 @@ export class MapView {
     const part: FeatureCollection = { type: "FeatureCollection", features: wanted.map(({ main }) => main) };
     const flat = geoPath(geoEqualEarth().scale(180 / Math.PI).translate([0, 0])).bounds(part);
     const isClose = wanted.length > 0 && flat[1][0] - flat[0][0] < CLOSE_DEGREES;
+    this.worldButton.hidden = !isClose;
     if (this.isWorld || !isClose) return geoEqualEarth().fitExtent(box, world);
     const middle = [(flat[0][0] + flat[1][0]) / 2, -(flat[0][1] + flat[1][1]) / 2];
     const latitude = Math.max(-60, Math.min(60, middle[1] ?? 0));

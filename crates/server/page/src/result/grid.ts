@@ -4,7 +4,7 @@
 // the scroll bar stands for the place, and wheel and keys move by rows.
 
 import { h, newId } from "../dom";
-import { number, t } from "../text";
+import { count, t } from "../text";
 import type { Rows } from "./rows";
 
 /** A row's height in pixels, as the style sheet has it. */
@@ -200,7 +200,7 @@ export class Grid {
       const cell = cells.item(index);
       if (!cell) continue;
       if (index === 0) {
-        cell.textContent = number(row + 1);
+        cell.textContent = count(row + 1);
         continue;
       }
       cell.id = `${this.id}-${row}-${index - 1}`;

@@ -9,9 +9,18 @@ export type Kind = "number" | "time" | "text";
 /** A column of an answer. */
 export interface Column {
   name: string;
-  /** The type in SQL's words. */
+  /** The name of its type. */
   type: string;
   kind: Kind;
+}
+
+/** The name of a type as pipeline files and the catalogue write it; other types have Arrow's. */
+function nameOf(type: DataType): string {
+  if (DataType.isUtf8(type) || DataType.isLargeUtf8(type) || DataType.isUtf8View(type)) return "string";
+  if (DataType.isDate(type)) return "date";
+  if (DataType.isTimestamp(type)) return "timestamp";
+  if (DataType.isDecimal(type)) return `decimal(${type.precision}, ${type.scale})`;
+  return String(type).toLowerCase();
 }
 
 /** Whom to name for an answer. */
@@ -46,7 +55,7 @@ export class Rows {
     this.types = schema.fields.map((field) => field.type as DataType);
     this.columns = schema.fields.map((field) => ({
       name: field.name,
-      type: String(field.type),
+      type: nameOf(field.type as DataType),
       kind: kindOf(field.type as DataType),
     }));
     this.sources = parseSources(schema.metadata.get("hambar.sources"));

@@ -24,6 +24,11 @@ export function number(value: number): string {
   return precise.format(value);
 }
 
+/** Writes a count, with every digit. */
+export function count(value: number): string {
+  return numbers.format(value);
+}
+
 /** Writes a count of rows. */
 export function rowCount(rows: number): string {
   return t(rows === 1 ? "rows_one" : "rows_many", { rows });

@@ -45,7 +45,6 @@ class Workbench {
   private readonly status = h("p", { class: "status" });
   private readonly message = h("div", { class: "messages" });
   private running: Running | undefined;
-  private ran = "";
 
   constructor(element: HTMLElement) {
     const address = new URLSearchParams(location.search);
@@ -186,7 +185,6 @@ class Workbench {
 
   private async finished(running: Running, sql: string, answer: Answer): Promise<void> {
     const { rows, ending, seconds } = answer;
-    this.ran = sql;
     this.history.add(sql, rows.length);
     const parts = [rowCount(rows.length), t("columns", { columns: rows.columns.length }), t("took", { seconds: seconds.toFixed(2) }), t("bytes_kept", { size: size(rows.bytes) })];
     this.status.textContent = parts.join(" · ");
@@ -215,23 +213,23 @@ class Workbench {
     const place = problem?.position;
     this.editor.mark(reason(error), place);
     const where = place ? ` (${t("at_place", place)})` : "";
-    const hint = problem?.hint ? h("p", {}, h("strong", {}, `${t("hint")}: `), problem.hint) : null;
+    const hint = problem?.hint ? h("p", {}, h("strong", {}, `${t("hint")}: `), h("span", { lang: "en" }, problem.hint)) : null;
     const login = problem?.status === 401 ? h("p", {}, h("a", { href: "/login" }, t("login"))) : null;
-    const detail = h("p", {}, problem?.detail ?? reason(error), where);
+    const detail = h("p", {}, h("span", problem ? { lang: "en" } : {}, problem?.detail ?? reason(error)), where);
     show(this.message, h("div", { class: "error", role: "alert" }, h("strong", {}, t("failed")), detail, hint, login));
     if (place) this.editor.focus();
   }
 
   /** Makes a link that answers the same for ever. */
   private async permalink(): Promise<void> {
-    const sql = this.ran || this.editor.statement;
+    const sql = this.editor.statement.trim().replace(/;\s*$/, "");
     try {
       const response = await ask("/api/permalink", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ sql }) });
-      const { url } = (await response.json()) as { url: string };
+      const { url, is_pinned: isPinned } = (await response.json()) as { url: string; is_pinned?: boolean };
       const address = new URL(url, location.origin);
       for (const [name, value] of Object.entries(this.result.look())) address.searchParams.set(name, value);
       const isCopied = await copyText(address.href);
-      const text = t(isCopied ? "permalink_copied" : "permalink_made");
+      const text = t(isPinned === false ? "permalink_loose" : isCopied ? "permalink_copied" : "permalink_made");
       show(this.message, h("p", { class: "note", role: "status" }, `${text} `, h("a", { href: address.href, class: "permalink" }, address.href)));
     } catch (error) {
       this.failed(false, error);
