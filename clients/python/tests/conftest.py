@@ -73,9 +73,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     log = (folder / "log").open("w")
     server = subprocess.Popen([binary, *arguments], cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=log, text=True)
     try:
-        url = _listening(server, folder, "http://")
-        flight = _listening(server, folder, "grpc://") if has_flight else None
-        yield Served(url, folder, token, elsewhere, flight)
+        ports = _listening(server, folder, {"http", "grpc"} if has_flight else {"http"})
+        yield Served(ports["http"], folder, token, elsewhere, ports.get("grpc"))
     finally:
         server.terminate()
         server.wait(SECONDS_MAX)
@@ -84,11 +83,16 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         log.close()
 
 
-def _listening(server: subprocess.Popen[str], folder: pathlib.Path, scheme: str) -> str:
+def _listening(server: subprocess.Popen[str], folder: pathlib.Path, wanted: set[str]) -> dict[str, str]:
+    """Read where the server listens, in whatever order it says so."""
     assert server.stdout is not None
-    line = server.stdout.readline()
-    assert line.startswith(f"listening on {scheme}"), line + (folder / "log").read_text()
-    return line.split()[-1]
+    found: dict[str, str] = {}
+    for line in server.stdout:
+        address = line.split()[-1]
+        found[address.partition("://")[0]] = address
+        if wanted <= set(found):
+            return found
+    raise AssertionError(f"the server does not listen on {wanted}: {(folder / 'log').read_text()}")
 
 
 @pytest.fixture
