@@ -5,6 +5,7 @@ mod catalog;
 mod loaded;
 mod plan_walk;
 mod planning;
+mod pool;
 mod rows;
 mod settings;
 mod statistics;
@@ -18,7 +19,7 @@ use std::sync::atomic::AtomicBool;
 
 use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::memory_pool::TrackConsumersPool;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
@@ -41,6 +42,7 @@ use crate::rules;
 use crate::visibility::Visibility;
 use catalog::QueryCatalog;
 use loaded::Loaded;
+use pool::QueryPool;
 
 /// Consumers of memory that the error names when the pool is used up.
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("three is not zero");
@@ -203,7 +205,7 @@ impl QueryEngine {
     /// The caches and the store of the engine with a memory pool for one query.
     fn runtime_for(&self, limits: &QueryLimits) -> Result<Arc<RuntimeEnv>, QueryError> {
         let bytes = usize::try_from(limits.memory_bytes_max).unwrap_or(usize::MAX);
-        let pool = TrackConsumersPool::new(FairSpillPool::new(bytes), CONSUMERS_NAMED);
+        let pool = TrackConsumersPool::new(QueryPool::new(bytes), CONSUMERS_NAMED);
         let built = RuntimeEnvBuilder::from_runtime_env(&self.runtime).with_memory_pool(Arc::new(pool)).build();
         built.map(Arc::new).map_err(|error| QueryError::from_run(&error))
     }

@@ -7,7 +7,7 @@ use hambar_core::limits::MIB;
 use crate::limits::QueryLimits;
 
 /// Memory pools below this are small.
-const SMALL_POOL_BYTES: u64 = 128 * MIB;
+const SMALL_POOL_BYTES: u64 = 256 * MIB;
 /// Rows of a batch with a small pool.
 const SMALL_BATCH_ROWS: usize = 2048;
 /// Each sorter sets this part of its share of the pool aside for merging what it sorted.
