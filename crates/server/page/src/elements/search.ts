@@ -36,7 +36,7 @@ class Suggestions {
     private readonly field: HTMLInputElement,
   ) {
     const id = newId("hits");
-    this.list = h("ul", { id, class: "suggestions", role: "listbox", "aria-label": field.getAttribute("aria-label") ?? field.name, hidden: true });
+    this.list = h("ul", { id, class: "suggestions", role: "listbox", "aria-label": field.labels?.[0]?.textContent ?? field.name, hidden: true });
     const frame = h("div", { class: "combo" });
     field.replaceWith(frame);
     frame.append(field, this.list);
