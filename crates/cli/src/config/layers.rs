@@ -13,8 +13,8 @@ use super::DEFAULTS;
 /// The prefix of environment variables that are settings.
 const PREFIX: &str = "HAMBAR_";
 
-/// Variables with the prefix that are no settings: read by the command line itself.
-const NOT_SETTINGS: [&str; 2] = ["HAMBAR_CONFIG", "HAMBAR_FAULT_POINT"];
+/// Variables with the prefix that are no settings: read by the command line itself, or by the build.
+const NOT_SETTINGS: [&str; 3] = ["HAMBAR_CONFIG", "HAMBAR_FAULT_POINT", "HAMBAR_PAGE"];
 
 /// The prefix of variables that steer the tests of the binary.
 const TEST_PREFIX: &str = "HAMBAR_TEST_";

@@ -27,9 +27,11 @@ before(async () => {
 });
 after(() => world?.stop());
 
+const only = process.env.ONLY ?? "";
 for (const group of [pages, workbench, results, access]) {
   for (const [name, scenario] of Object.entries(group)) {
     const title = name.replaceAll("_", " ");
+    if (!title.includes(only)) continue;
     test(title, { timeout: TEST_MILLISECONDS }, () => scenario(world));
   }
 }

@@ -86,7 +86,7 @@ export async function snippets_are_copied(world) {
 export async function vintages_show_what_was_revised(world) {
   const visitor = await world.visitor();
   const { page } = visitor;
-  await visitor.open("/tables/demo.electricity/vintages?k_country=Bulgaria");
+  await visitor.open("/tables/demo.electricity/vintages?country=Bulgaria");
   await page.waitForSelector("hb-vintages figure svg path.line");
   assert.match(await page.textContent("hb-vintages .summary"), /2 vintages/);
   assert.ok((await page.locator("hb-vintages section tbody tr").count()) >= 1);
