@@ -74,3 +74,22 @@ def test_addresses_that_are_none() -> None:
             hambar.connect("http://127.0.0.1:1", "hbr_x", flight=wrong)
     made = flight.FlightTransport("grpc://127.0.0.1:1", "hbr_secret", timeout=1, ca_file=None, allow_plaintext=False)
     assert "hbr_secret" not in repr(made)
+
+
+def test_messages_of_the_driver_become_errors() -> None:
+    def of(text: str) -> hambar.HambarError:
+        return flight.problem_of(text)
+
+    wrong = of(
+        "INVALID_ARGUMENT: [FlightSQL] column `x` (a) does not exist (line 1, column 8)\nhint: there is `y` (InvalidArgument; Prepare)"
+    )
+    assert isinstance(wrong, hambar.QueryError)
+    assert wrong.detail == "column `x` (a) does not exist (line 1, column 8)"
+    assert wrong.hint == "there is `y`"
+    assert isinstance(of("UNAUTHENTICATED: [FlightSQL] no token (Unauthenticated; ExecuteQuery)"), hambar.DeniedError)
+    assert isinstance(
+        of("UNKNOWN: [FlightSQL] the answer was cut off after 3 rows (ResourceExhausted; DoGet)"), hambar.TruncatedError
+    )
+    assert isinstance(of("UNKNOWN: [FlightSQL] too much memory (ResourceExhausted; DoGet)"), hambar.LimitError)
+    assert isinstance(of("IO: [FlightSQL] connection refused (Unavailable; Prepare)"), hambar.UnreachableError)
+    assert isinstance(of("something else"), hambar.UnreachableError)

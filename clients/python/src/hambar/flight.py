@@ -108,7 +108,7 @@ class FlightAnswer:
                 yield batch
         except (self._failure, pa.ArrowException, OSError) as error:
             cause = problem_of(str(error))
-            if isinstance(cause, errors.LimitError) and "cut off" in cause.detail:
+            if isinstance(cause, errors.TruncatedError):
                 raise errors.TruncatedError(str(cause), rows) from None
             raise errors.BrokenOffError(f"the answer broke off after {rows} rows: {cause}", rows) from None
         finally:
@@ -127,6 +127,8 @@ def problem_of(text: str) -> HambarError:
     said, code = found.groups()
     if code == "Unavailable":
         return errors.UnreachableError(said)
+    if code == "ResourceExhausted" and "was cut off" in said:
+        return errors.TruncatedError(said)
     detail, _, hint = said.partition("\nhint: ")
     problem = {"detail": detail, "class": code} | ({"hint": hint} if hint else {})
     return _CLASSES.get(code, errors.ServerError)(None, problem)
