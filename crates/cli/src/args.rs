@@ -25,6 +25,9 @@ pub(crate) struct Arguments {
     /// Say more: info, then debug, then trace.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
+    /// Bytes of private memory that this process may have (set by the scheduler).
+    #[arg(long, global = true, hide = true, value_name = "BYTES")]
+    pub(crate) memory_bytes_max: Option<u64>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -72,6 +75,8 @@ pub(crate) enum Command {
     Cite(CiteArguments),
     /// Serve SQL and tables over HTTP, to members with tokens and, where allowed, to everybody.
     Serve(ServeArguments),
+    /// Run pipelines when they are due, and look after tables, until told to stop.
+    Schedule(ScheduleArguments),
     /// Administer who may ask: organisations and their tokens.
     Members(MembersArguments),
     /// Rewrite small files of tables into sorted large ones; content fingerprints are compared before and after.
@@ -213,6 +218,12 @@ pub(crate) struct RunArguments {
     /// Read everything again although nothing seems to have changed.
     #[arg(long)]
     pub(crate) full: bool,
+    /// Run one pipeline under this id, and report in one line of JSON (set by the scheduler).
+    #[arg(long, hide = true, value_name = "RUN", conflicts_with_all = ["full", "all"])]
+    pub(crate) supervised: Option<String>,
+    /// Stop in good order after so long (set by the scheduler).
+    #[arg(long, hide = true, value_name = "SECONDS", requires = "supervised")]
+    pub(crate) seconds_max: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -316,6 +327,24 @@ pub(crate) struct ServeArguments {
     /// Let everybody read the public tables that may be passed on, as `server.anonymous` does.
     #[arg(long)]
     pub(crate) anonymous: bool,
+    /// Leave schedules to `hambar schedule`, as `schedule.in_server = false` does.
+    #[arg(long)]
+    pub(crate) no_schedules: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "What is due is in `[schedule]` of pipeline files: `cron` with a time zone, or `adaptive`. Several may run on one \
+store: one leads, the others take over when it is gone. Each run is a process; Ctrl-C or SIGTERM stops them in good order. \
+`hambar runs` lists what happened. `hambar serve` does the same beside serving. Settings: [schedule] in docs/configuration.md."
+)]
+pub(crate) struct ScheduleArguments {
+    /// Only list when each job is due, and leave.
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Form of the list.
+    #[arg(short, long, value_enum, default_value_t = Format::Table, requires = "list")]
+    pub(crate) format: Format,
 }
 
 #[derive(Debug, Args)]

@@ -29,6 +29,8 @@ pub(crate) struct Context {
     /// Set in crash tests: the name of the step at which the process kills itself.
     pub(crate) fault_point: Option<String>,
     pub(crate) home: Option<PathBuf>,
+    /// The settings file, where one was named.
+    pub(crate) settings_file: Option<PathBuf>,
 }
 
 /// The system's clock.
@@ -59,7 +61,12 @@ impl Context {
             _ => Some("trace"),
         };
         // Who asked for what is written down by a server unless the settings say otherwise.
-        let is_server = matches!(arguments.command, Command::Serve(_)) && layers.is_default("log.level");
+        let is_server = match &arguments.command {
+            Command::Serve(_) => true,
+            Command::Schedule(arguments) => !arguments.list,
+            _ => false,
+        };
+        let is_server = is_server && layers.is_default("log.level");
         if let Some(level) = level.or(is_server.then_some("info")) {
             layers.set_from_command_line("log.level", toml::Value::String(level.to_owned()), "-v");
         }
@@ -74,6 +81,7 @@ impl Context {
             clock: Arc::new(SystemClock),
             fault_point,
             home,
+            settings_file: arguments.config.clone(),
         })
     }
 
@@ -89,6 +97,7 @@ impl Context {
             clock: Arc::clone(&self.clock),
             fault_point: self.fault_point.clone(),
             home: self.home.clone(),
+            settings_file: self.settings_file.clone(),
         }
     }
 

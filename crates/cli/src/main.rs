@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Parser;
 
 use crate::args::{Arguments, Command};
@@ -44,6 +45,11 @@ fn main() -> ExitCode {
         }
         _ => {}
     }
+    if let Some(bytes) = arguments.memory_bytes_max
+        && let Err(error) = confine(bytes)
+    {
+        return errors::report(&error);
+    }
     let environment = environment();
     match start(arguments, environment) {
         Ok(code) => code,
@@ -58,6 +64,13 @@ fn start(arguments: Arguments, environment: BTreeMap<String, String>) -> anyhow:
     // Whatever still blocks (a spool copy, a name look-up) must not hold the exit.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     code
+}
+
+/// Limits this process's private memory. Workers that it starts set limits of their own.
+fn confine(bytes: u64) -> anyhow::Result<()> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, most) = getrlimit(Resource::RLIMIT_DATA).context("read the limit of memory")?;
+    setrlimit(Resource::RLIMIT_DATA, bytes.min(most), most).context("set the limit of memory")
 }
 
 fn say(text: std::fmt::Arguments<'_>, end: &str) {

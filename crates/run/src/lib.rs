@@ -1,11 +1,12 @@
 //! Pipelines and their runs: the pipeline file, one run's state machine from lease to report, the parent's side of decode
-//! workers, and deriving tables again from raw bytes. Knows tables only as `dyn TableStore`, and sources as `dyn Source`.
+//! workers, the scheduler, and deriving tables again from raw bytes. Knows tables only as `dyn TableStore`, and sources as `dyn Source`.
 
 pub mod add;
 pub mod archive;
 pub mod decode_pool;
 pub mod manifest;
 pub mod retention;
+pub mod schedule;
 pub mod spec;
 
 mod pipeline;

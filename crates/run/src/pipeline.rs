@@ -6,7 +6,8 @@ use hambar_connect::SourceSpec;
 use hambar_core::{Ident, TableName, TableSpec};
 use hambar_decode::spec::DecodeJob;
 
-use crate::spec::{Problem, Retention, Schedule, parse};
+use crate::schedule::{Job, JobName, Schedule};
+use crate::spec::{Problem, Retention, parse};
 
 /// Bytes of a pipeline file.
 const PIPELINE_BYTES_MAX: u64 = 1024 * 1024;
@@ -64,8 +65,18 @@ impl Pipeline {
     /// # Errors
     /// Everything that is wrong in any of them.
     pub fn load_all(folder: &Path) -> Result<Vec<Self>, Vec<Problem>> {
+        let (pipelines, problems) = Self::load_right(folder);
+        if problems.is_empty() { Ok(pipelines) } else { Err(problems) }
+    }
+
+    /// Does as [`Pipeline::load_all`], and returns those that are right also where others are wrong.
+    pub fn load_right(folder: &Path) -> (Vec<Self>, Vec<Problem>) {
         let (mut pipelines, mut problems) = (Vec::new(), Vec::new());
-        for namespace in entries(folder).map_err(|problem| vec![problem])? {
+        let namespaces = match entries(folder) {
+            Ok(namespaces) => namespaces,
+            Err(problem) => return (pipelines, vec![problem]),
+        };
+        for namespace in namespaces {
             if !namespace.is_dir() {
                 if namespace.extension().is_some_and(|extension| extension == "toml") {
                     problems.push(misplaced(&namespace));
@@ -86,7 +97,17 @@ impl Pipeline {
                 }
             }
         }
-        if problems.is_empty() { Ok(pipelines) } else { Err(problems) }
+        (pipelines, problems)
+    }
+
+    /// Returns the job that its schedule makes of it, where there is one. `provider` is counted as the file names it.
+    pub fn scheduled(&self) -> Option<Job> {
+        Some(Job {
+            name: JobName::Pipeline(self.name.clone()),
+            schedule: self.schedule.clone()?,
+            hosts: self.source.hosts(),
+            provider: Some(self.table.origin.provider.clone()),
+        })
     }
 
     /// Returns a text that changes with everything that decides which rows the same bytes give.

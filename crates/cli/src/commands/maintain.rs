@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use hambar_core::{ErrorClass, TableName};
+use hambar_core::{ErrorClass, StoreError, TableName};
 use hambar_lake::{Access, Lake};
 
 use super::run;
@@ -70,21 +70,41 @@ pub(crate) async fn selected(lake: &Lake, names: &[String]) -> Result<Vec<TableN
 pub(crate) async fn optimize(context: &Context, arguments: &MaintainArguments) -> Result<()> {
     let lake = context.lake(Access::ReadWrite).await?;
     for table in selected(&lake, &arguments.names).await? {
-        let done = lake.optimize(&table).await.with_context(|| format!("optimize `{table}`"))?;
-        match done.version {
-            None => println!("{table}: nothing to rewrite"),
-            Some(version) => println!(
-                "{table}: version {version}: {} files ({} bytes) became {} ({} bytes), {} rows, same content",
-                done.files_removed, done.bytes_removed, done.files_added, done.bytes_added, done.rows
-            ),
-        }
-        if let Some(version) =
-            lake.write_checkpoint(&table).await.with_context(|| format!("write a checkpoint of `{table}`"))?
-        {
-            println!("{table}: checkpoint of version {version}");
-        }
+        let done = optimize_one(&lake, &table).await;
+        unless_busy(done, &arguments.names)?;
     }
     Ok(())
+}
+
+async fn optimize_one(lake: &Lake, table: &TableName) -> Result<()> {
+    let done = lake.optimize(table).await.with_context(|| format!("optimize `{table}`"))?;
+    match done.version {
+        None => println!("{table}: nothing to rewrite"),
+        Some(version) => println!(
+            "{table}: version {version}: {} files ({} bytes) became {} ({} bytes), {} rows, same content",
+            done.files_removed, done.bytes_removed, done.files_added, done.bytes_added, done.rows
+        ),
+    }
+    let written = lake.write_checkpoint(table).await;
+    if let Some(version) = written.with_context(|| format!("write a checkpoint of `{table}`"))? {
+        println!("{table}: checkpoint of version {version}");
+    }
+    Ok(())
+}
+
+/// Where all tables are looked after, one that is being written is left for the next time; one that was named is not.
+pub(crate) fn unless_busy(done: Result<()>, named: &[String]) -> Result<()> {
+    match done {
+        Err(error) if named.is_empty() && is_busy(&error) => {
+            eprintln!("warning: {error:#}; left for the next time");
+            Ok(())
+        }
+        done => done,
+    }
+}
+
+fn is_busy(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| matches!(cause.downcast_ref::<StoreError>(), Some(StoreError::Busy { .. })))
 }
 
 /// `hambar fsck`

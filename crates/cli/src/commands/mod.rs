@@ -3,6 +3,7 @@
 mod add;
 mod check;
 mod cite;
+mod ledger;
 mod list;
 pub(crate) mod maintain;
 mod members;
@@ -10,6 +11,7 @@ mod portal;
 pub(crate) mod query;
 mod retention;
 pub(crate) mod run;
+mod schedule;
 mod serve;
 mod shell;
 mod sql;
@@ -40,6 +42,7 @@ pub(crate) async fn execute(command: Command, context: &Context) -> Result<ExitC
         Command::Runs(arguments) => list::runs(context, &arguments).await?,
         Command::Cite(arguments) => cite::cite(context, &arguments).await?,
         Command::Serve(arguments) => serve::serve(context, &arguments).await?,
+        Command::Schedule(arguments) => schedule::schedule(context, &arguments).await?,
         Command::Members(arguments) => members::members(context, &arguments).await?,
         Command::Optimize(arguments) => maintain::optimize(context, &arguments).await?,
         Command::Vacuum(arguments) => retention::vacuum(context, &arguments).await?,

@@ -31,15 +31,27 @@ pub(crate) async fn vacuum(context: &Context, arguments: &VacuumArguments) -> Re
     let declared = declared(context)?;
     let ages = lake.ages().await?;
     for table in maintain::selected(&lake, &arguments.select.names).await? {
-        if let Some(retention) = declared.get(&table) {
-            expire(&lake, &ages, &table, retention, arguments.dry_run).await?;
-        }
-        files(&lake, &ages, &table, &declared, arguments).await?;
+        let done = one(&lake, &ages, &table, &declared, arguments).await;
+        maintain::unless_busy(done, &arguments.select.names)?;
     }
     if arguments.select.names.is_empty() {
-        raw(context, &lake, &ages, &declared, arguments.dry_run).await.context("look after raw bytes")?;
+        let done = raw(context, &lake, &ages, &declared, arguments.dry_run).await.context("look after raw bytes");
+        maintain::unless_busy(done, &arguments.select.names)?;
     }
     Ok(())
+}
+
+async fn one(
+    lake: &Lake,
+    ages: &Ages,
+    table: &TableName,
+    declared: &Declared,
+    arguments: &VacuumArguments,
+) -> Result<()> {
+    if let Some(retention) = declared.get(table) {
+        expire(lake, ages, table, retention, arguments.dry_run).await?;
+    }
+    files(lake, ages, table, declared, arguments).await
 }
 
 /// What all pipeline files declare. One that cannot be read stops everything: it may be the one that keeps something.

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use hambar_connect::{ConnectError, Source};
-use hambar_core::{Clock, CommitOutcome, ErrorClass};
+use hambar_core::{Clock, CommitOutcome, ErrorClass, RunId};
 use hambar_fetch::{HostLimits, Stack};
 use hambar_lake::{Access, Lake};
 use hambar_run::archive::StoreArchive;
 use hambar_run::decode_pool::{ProcessPool, ProcessSettings};
-use hambar_run::{FaultPoint, HostInfo, NoFaults, Pipeline, RunOutcome, RunReport, Runner, Sources};
+use hambar_run::schedule::ReportLine;
+use hambar_run::{FaultPoint, HostInfo, NoFaults, Pipeline, Quiet, RunOutcome, RunReport, Runner, Sources};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{RunArguments, SelectArguments};
@@ -104,6 +105,9 @@ pub(crate) fn cancel_on_signal() -> CancellationToken {
 
 /// `hambar run`
 pub(crate) async fn run(context: &Context, arguments: &RunArguments) -> Result<()> {
+    if let Some(run) = &arguments.supervised {
+        return supervised(context, arguments, RunId(run.clone())).await;
+    }
     let mut pipelines = context.pipelines(&arguments.select.names, arguments.select.all)?;
     for pipeline in &mut pipelines {
         adjust(context, pipeline);
@@ -124,6 +128,39 @@ pub(crate) async fn run(context: &Context, arguments: &RunArguments) -> Result<(
     touched.extend(["system.runs".parse()?, "system.fetches".parse()?]);
     super::maintain::tidy(&lake, &touched).await;
     match first_failure {
+        None => Ok(()),
+        Some(class) => Err(Told(class).into()),
+    }
+}
+
+/// One run for a scheduler: it has chosen the id, and is told how it ended in a line that a program can read.
+async fn supervised(context: &Context, arguments: &RunArguments, run: RunId) -> Result<()> {
+    let mut pipelines = context.pipelines(&arguments.select.names, false)?;
+    let Some(pipeline) = pipelines.first_mut().filter(|_| arguments.select.names.len() == 1) else {
+        anyhow::bail!("`--supervised` runs one pipeline");
+    };
+    adjust(context, pipeline);
+    let (mut runner, lake) = runner(context).await?;
+    runner.progress = Arc::new(Quiet);
+    let cancel = cancel_on_signal();
+    if let Some(seconds) = arguments.seconds_max {
+        let late = cancel.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
+            tracing::warn!(
+                seconds,
+                "the run is stopped: it has taken all the time that `schedule.run_seconds_max` gives it"
+            );
+            late.cancel();
+        });
+    }
+    let report = runner.run_as(run, pipeline, &cancel).await;
+    println!("{}", serde_json::to_string(&ReportLine::of(&report))?);
+    for warning in &report.warnings {
+        tracing::warn!(pipeline = %report.pipeline, warning, "run");
+    }
+    super::maintain::tidy(&lake, &[pipeline.name.clone(), "system.runs".parse()?, "system.fetches".parse()?]).await;
+    match report.outcome.class() {
         None => Ok(()),
         Some(class) => Err(Told(class).into()),
     }

@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use hambar_core::TableStore;
-use hambar_lake::Access;
+use hambar_lake::{Access, Lake};
 use hambar_query::QueryLimits;
+use hambar_run::schedule::Role;
 use hambar_server::{
     AdmissionLimits, Anonymous, Authenticator, ConnectionLimits, FrontSettings, HttpSettings, Listener, Members,
-    QueryFront, Security, TlsFiles, load_tls, router, serve_http,
+    Metrics, QueryFront, ScheduleLoad, Security, TlsFiles, load_tls, router, serve_http,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::query::worker_settings;
@@ -58,6 +60,10 @@ pub(crate) async fn serve(context: &Context, arguments: &ServeArguments) -> Resu
     let http = http_settings(&settings);
     let routes = router(front.clone(), authenticator.clone(), http.clone(), stop.clone());
     let scheme = if tls.is_some() { "https" } else { "http" };
+    let schedules = match context.config.schedule.in_server && !arguments.no_schedules {
+        true => Some(start_schedules(context, &lake, access, front.metrics().clone(), stop.clone()).await?),
+        false => None,
+    };
     println!("listening on {scheme}://{}", listener.address());
     let mut served = tokio::spawn(serve_http(listener, tls, routes, front.clone(), http, stop.clone()));
     let watched = tokio::spawn({
@@ -77,7 +83,45 @@ pub(crate) async fn serve(context: &Context, arguments: &ServeArguments) -> Resu
     if tokio::time::timeout(CLOSE_TIME_MAX, &mut served).await.is_err() {
         tracing::warn!("connections were cut that did not close in time");
     }
+    if let Some(schedules) = schedules {
+        schedules.await.context("the scheduler ended badly")?;
+    }
     watched.await.context("the watch over tokens ended badly")
+}
+
+/// Runs schedules beside serving, until `stop`. What they are at becomes metrics.
+async fn start_schedules(
+    context: &Context,
+    lake: &Lake,
+    access: Access,
+    metrics: Metrics,
+    stop: CancellationToken,
+) -> Result<JoinHandle<()>> {
+    let lake = match access {
+        Access::ReadWrite => lake.clone(),
+        Access::ReadOnly => context
+            .lake(Access::ReadWrite)
+            .await
+            .context("schedules need a store that can be written; `--no-schedules` serves without them")?,
+    };
+    let scheduler = super::schedule::scheduler(context, lake)?;
+    let mut overview = scheduler.overview();
+    tokio::spawn(async move {
+        // Ends with the scheduler, which holds the sender.
+        while overview.changed().await.is_ok() {
+            let now = overview.borrow_and_update().clone();
+            for (table, fresh) in &now.fresh {
+                metrics.fresh(table, fresh.changed_at, fresh.verified_at);
+            }
+            metrics.schedules(ScheduleLoad {
+                is_leading: now.role == Role::Leading,
+                running: now.running.len(),
+                waiting: now.waiting.len(),
+                failing: now.failing.len(),
+            });
+        }
+    });
+    Ok(tokio::spawn(scheduler.run(stop)))
 }
 
 async fn told_to_stop() -> Result<()> {

@@ -2,6 +2,7 @@
 //! value knows where it came from, then a checked [`Config`]. Secrets stay references until the moment of use.
 
 mod layers;
+mod schedule;
 mod secret;
 mod server;
 
@@ -13,6 +14,7 @@ use hambar_fetch::FetchConfig;
 use serde::Deserialize;
 
 pub(crate) use layers::Layers;
+pub(crate) use schedule::ScheduleConfig;
 pub(crate) use secret::SecretReader;
 pub(crate) use server::ServerConfig;
 
@@ -29,6 +31,7 @@ pub(crate) struct Config {
     pub(crate) decode: DecodeConfig,
     pub(crate) query: QueryConfig,
     pub(crate) server: ServerConfig,
+    pub(crate) schedule: ScheduleConfig,
     pub(crate) log: LogConfig,
 }
 
@@ -120,6 +123,7 @@ impl Config {
             );
         }
         config.server.check()?;
+        config.schedule.check()?;
         for (name, value) in &config.store.options {
             let is_secret = SECRET_OPTIONS.iter().any(|secret| name.to_lowercase().ends_with(secret));
             if is_secret && !matches!(value, OptionValue::Secret(_)) {

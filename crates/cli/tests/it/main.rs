@@ -16,6 +16,7 @@ mod refusals;
 mod refusals_sql;
 mod retention;
 mod s3;
+mod schedule;
 mod serve;
 mod sql_files;
 mod support;

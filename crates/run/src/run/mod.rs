@@ -93,6 +93,13 @@ impl Runner {
         self.execute(pipeline, Bytes::ProviderInFull, cancel).await
     }
 
+    /// Runs `pipeline` once, under an id that was chosen before: that of a schedule's claim.
+    pub async fn run_as(&self, run: RunId, pipeline: &Pipeline, cancel: &CancellationToken) -> RunReport {
+        let started_at = self.clock.now();
+        let span = info_span!("run", run = %run, pipeline = %pipeline.name);
+        self.execute_as(run, started_at, pipeline, Bytes::Provider, cancel).instrument(span).await
+    }
+
     /// Plans a run without reading data. Creates the table if it is missing, and sends what planning needs.
     ///
     /// # Errors
@@ -157,6 +164,7 @@ impl Runner {
             encoding: log.encoding(),
             drift: log.drift,
             warnings: log.warnings,
+            is_recorded: false,
         };
         self.faults.reached("before_report");
         self.record(&mut report, &sink).await;
@@ -279,15 +287,18 @@ impl Runner {
                 report.warnings.push(warning("`system.fetches` was not written", &error));
             }
         }
-        if let Err(error) = self.store.append_system(SystemTable::Runs, run_row(report, &self.host)).await {
-            warn!(error = %hambar_core::Chain(&error), "run not recorded");
-            report.warnings.push(warning("`system.runs` was not written", &error));
+        match self.store.append_system(SystemTable::Runs, run_row(report, &self.host)).await {
+            Ok(()) => report.is_recorded = true,
+            Err(error) => {
+                warn!(error = %hambar_core::Chain(&error), "run not recorded");
+                report.warnings.push(warning("`system.runs` was not written", &error));
+            }
         }
     }
 }
 
 /// A UUID v7 of the instant: ids sort by start.
-fn run_id(now: Timestamp) -> RunId {
+pub(crate) fn run_id(now: Timestamp) -> RunId {
     let seconds = u64::try_from(now.as_second()).unwrap_or(0);
     let nanoseconds = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
     let stamp = uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanoseconds);

@@ -133,6 +133,8 @@ pub struct RunReport {
     pub drift: Drift,
     /// What went wrong without stopping the run.
     pub warnings: Vec<String>,
+    /// Whether its row is in `system.runs`.
+    pub is_recorded: bool,
 }
 
 impl RunReport {

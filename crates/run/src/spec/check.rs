@@ -15,9 +15,10 @@ use super::licence::licence_problem;
 use super::problem::{Problem, Problems};
 use super::shape::check_shape;
 use super::tree::{Node, NodeValue};
-use super::{OriginSpec, Retention, Schedule, ScheduleSpec, WriteSpec, json_schema, schedule};
+use super::{OriginSpec, Retention, ScheduleSpec, WriteSpec, json_schema, schedule};
 use crate::pipeline::Pipeline;
 use crate::retention::RETENTION_DAYS_MIN;
+use crate::schedule::Schedule;
 
 /// The version of the spec that this program reads.
 const VERSION: i64 = 1;

@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 
 pub use check::parse;
 pub use problem::Problem;
-pub use schedule::Schedule;
+
+use crate::schedule::Priority;
 
 /// A pipeline file, `pipelines/<namespace>/<table>.toml`; the path is the name of the table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -126,15 +127,68 @@ fn rejects_max() -> u64 {
     hambar_decode::spec::DecodeLimits::default().rejects_max
 }
 
-/// The section `[schedule]`.
+/// The section `[schedule]`: either `cron` or `adaptive`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleSpec {
     /// Five fields: minute, hour, day of month, month, day of week.
-    pub cron: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cron: Option<String>,
     /// The IANA time zone in which `cron` is read.
     #[serde(default = "utc")]
     pub timezone: String,
+    /// For a source without a rhythm: the time to the next run doubles while nothing changes, and is the shortest again
+    /// when something did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adaptive: Option<AdaptiveSpec>,
+    /// Each time is moved by up to so many minutes, at most 1440, so that not everybody asks a provider at once.
+    #[serde(default)]
+    pub jitter_minutes: u32,
+    /// Who goes first where not all can run at once.
+    #[serde(default)]
+    pub priority: Priority,
+    /// Times that were missed because no scheduler was up. `once`: one run makes up for all of them. `skip`: they are let
+    /// go when they are later than `late_minutes_max`.
+    #[serde(default)]
+    pub catch_up: CatchUpWord,
+    /// With `catch_up = "skip"`: how late a run may still start, in minutes, at most 1440.
+    #[serde(default = "late_minutes_max")]
+    pub late_minutes_max: u32,
+}
+
+/// The section `[schedule.adaptive]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AdaptiveSpec {
+    /// Minutes to the next run after one that found something new.
+    #[serde(default = "shortest_minutes")]
+    pub shortest_minutes: u32,
+    /// Minutes to the next run however long nothing has changed.
+    #[serde(default = "longest_minutes")]
+    pub longest_minutes: u32,
+}
+
+/// The words of `schedule.catch_up`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CatchUpWord {
+    /// One run makes up for all that were missed.
+    #[default]
+    Once,
+    /// They are let go.
+    Skip,
+}
+
+fn late_minutes_max() -> u32 {
+    60
+}
+
+fn shortest_minutes() -> u32 {
+    60
+}
+
+fn longest_minutes() -> u32 {
+    7 * 24 * 60
 }
 
 fn utc() -> String {

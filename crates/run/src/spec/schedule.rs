@@ -1,46 +1,81 @@
-//! When a pipeline is due: cron fields in a time zone. Checks their form; deciding that the hour has come is the
-//! scheduler's part.
+//! When a pipeline is due: checks the section `[schedule]`. Deciding that the hour has come is the scheduler's part.
 
-use std::str::FromStr;
+use jiff::SignedDuration;
+use jiff::tz::TimeZone;
 
-use super::ScheduleSpec;
+use super::{CatchUpWord, ScheduleSpec};
+use crate::schedule::{Adaptive, CatchUp, Cron, Rhythm, Schedule};
 
-/// A checked schedule.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Schedule {
-    /// Five cron fields.
-    pub cron: String,
-    /// The IANA time zone that they are read in.
-    pub timezone: String,
-}
+/// Minutes by which times may be moved, or be late.
+const MINUTES_MAX: u32 = 24 * 60;
+/// Minutes between two looks at a source: a year.
+const ADAPTIVE_MINUTES_MAX: u32 = 366 * 24 * 60;
+/// What to write for `cron`.
+const CRON_HELP: &str =
+    "minute, hour, day of month, month, day of week: `30 6 * * 1-5` is half past six from Monday to Friday";
 
 /// What is wrong with a schedule: the key at fault, the problem, the advice.
 pub(super) type ScheduleProblem = (&'static str, String, Option<String>);
 
-/// Checks the form of the cron fields and that the time zone exists.
+/// Checks everything, and makes a schedule of it.
 pub(super) fn check(spec: &ScheduleSpec) -> Result<Schedule, Vec<ScheduleProblem>> {
     let mut problems = Vec::new();
-    let fields = spec.cron.split_whitespace().count();
-    let advice =
-        "minute, hour, day of month, month, day of week: `30 6 * * 1-5` is half past six from Monday to Friday";
-    if fields != 5 && !spec.cron.trim_start().starts_with('@') {
-        let what = format!("`{}` has {fields} fields instead of five", spec.cron);
-        problems.push(("schedule.cron", what, Some(advice.to_owned())));
-    } else if let Err(error) = croner::Cron::from_str(&spec.cron) {
-        let what = format!("`{}` is not a schedule: {error}", spec.cron);
-        problems.push(("schedule.cron", what, Some(advice.to_owned())));
+    let zone = TimeZone::get(&spec.timezone);
+    if zone.is_err() {
+        let help = "use an IANA name such as `Europe/Sofia`, or `UTC`".to_owned();
+        problems.push(("schedule.timezone", format!("`{}` is not a time zone", spec.timezone), Some(help)));
     }
-    if jiff::tz::TimeZone::get(&spec.timezone).is_err() {
-        let what = format!("`{}` is not a time zone", spec.timezone);
-        problems.push((
-            "schedule.timezone",
-            what,
-            Some("use an IANA name such as `Europe/Sofia`, or `UTC`".to_owned()),
-        ));
+    let rhythm = rhythm(spec, zone.unwrap_or(TimeZone::UTC), &mut problems);
+    for (key, minutes) in
+        [("schedule.jitter_minutes", spec.jitter_minutes), ("schedule.late_minutes_max", spec.late_minutes_max)]
+    {
+        if minutes > MINUTES_MAX {
+            problems.push((
+                key,
+                format!("{minutes} minutes are more than a day"),
+                Some(format!("at most {MINUTES_MAX}")),
+            ));
+        }
     }
-    if problems.is_empty() {
-        Ok(Schedule { cron: spec.cron.clone(), timezone: spec.timezone.clone() })
-    } else {
-        Err(problems)
+    let minutes = |count: u32| SignedDuration::from_mins(i64::from(count));
+    let catch_up = match spec.catch_up {
+        CatchUpWord::Once => CatchUp::Once,
+        CatchUpWord::Skip => CatchUp::Skip { late_max: minutes(spec.late_minutes_max) },
+    };
+    match rhythm {
+        Some(rhythm) if problems.is_empty() => {
+            Ok(Schedule { rhythm, jitter: minutes(spec.jitter_minutes), priority: spec.priority, catch_up })
+        }
+        _ => Err(problems),
     }
+}
+
+fn rhythm(spec: &ScheduleSpec, zone: TimeZone, problems: &mut Vec<ScheduleProblem>) -> Option<Rhythm> {
+    let help = || Some(CRON_HELP.to_owned());
+    match (&spec.cron, spec.adaptive) {
+        (Some(cron), None) => match Cron::parse(cron, zone) {
+            Ok(cron) => return Some(Rhythm::Cron(Box::new(cron))),
+            Err(error) => problems.push(("schedule.cron", error.to_string(), help())),
+        },
+        (None, Some(adaptive)) => {
+            let (shortest, longest) = (adaptive.shortest_minutes, adaptive.longest_minutes);
+            if shortest >= 1 && shortest <= longest && longest <= ADAPTIVE_MINUTES_MAX {
+                let minutes = |count: u32| SignedDuration::from_mins(i64::from(count));
+                return Some(Rhythm::Adaptive(Adaptive { shortest: minutes(shortest), longest: minutes(longest) }));
+            }
+            let what = format!(
+                "{shortest} to {longest} minutes are no range of at least 1 and at most {ADAPTIVE_MINUTES_MAX}"
+            );
+            problems.push(("schedule.adaptive", what, None));
+        }
+        (Some(_), Some(_)) => {
+            let what = "`cron` and `adaptive` exclude each other".to_owned();
+            problems.push(("schedule.adaptive", what, Some("leave one of them out".to_owned())));
+        }
+        (None, None) => {
+            let what = "neither `cron` nor `adaptive` says when the pipeline is due".to_owned();
+            problems.push(("schedule", what, help()));
+        }
+    }
+    None
 }

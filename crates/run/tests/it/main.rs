@@ -4,6 +4,7 @@
 
 mod add;
 mod learnt;
+mod schedule;
 mod schema;
 mod specs;
 mod state_machine;

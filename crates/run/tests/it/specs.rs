@@ -65,7 +65,9 @@ fn a_right_file_is_read() {
     let columns: Vec<&str> = pipeline.table.columns.iter().map(|column| column.name.as_str()).collect();
     assert_eq!(columns, ["country", "period", "period_start", "period_end", "period_freq", "value", "flag"]);
     assert_eq!(pipeline.job.limits.rejects_max, 10_000);
-    assert_eq!(pipeline.schedule.unwrap().timezone, "UTC");
+    let job = pipeline.scheduled().unwrap();
+    assert_eq!((job.name.to_string().as_str(), job.provider.as_deref()), ("x.y", Some("Example")));
+    assert_eq!(job.schedule.catch_up, hambar_run::schedule::CatchUp::Once);
 }
 
 #[test]
@@ -161,6 +163,43 @@ fn each_problem_has_a_place_and_advice() {
         "titel = \"GDP\"",
         "x/y.toml:34:1: `origin.title` is missing\n  help: The dataset's title as the provider gives it.\nx/y.toml:36:1: unknown key `origin.titel`\n  help: did you mean `title`?",
     );
+}
+
+#[test]
+fn schedules_are_checked() {
+    const HELP: &str =
+        "minute, hour, day of month, month, day of week: `30 6 * * 1-5` is half past six from Monday to Friday";
+    const CRON: &str = "cron = \"30 6 * * 1-5\"";
+    check(CRON, "cron = \"0 0 30 2 *\"", &format!("x/y.toml:31:8: `0 0 30 2 *` never comes\n  help: {HELP}"));
+    check(
+        CRON,
+        "cron = \"6 * * 1-5\"",
+        &format!("x/y.toml:31:8: `6 * * 1-5` has 4 fields instead of five\n  help: {HELP}"),
+    );
+    check(
+        "timezone = \"UTC\"",
+        "timezone = \"Sofia\"",
+        "x/y.toml:32:12: `Sofia` is not a time zone\n  help: use an IANA name such as `Europe/Sofia`, or `UTC`",
+    );
+    check(
+        CRON,
+        "adaptive = { shortest_minutes = 9, longest_minutes = 5 }",
+        "x/y.toml:31:12: 9 to 5 minutes are no range of at least 1 and at most 527040",
+    );
+    check(
+        CRON,
+        "cron = \"@daily\"\nadaptive = {}",
+        "x/y.toml:32:12: `cron` and `adaptive` exclude each other\n  help: leave one of them out",
+    );
+    check(
+        CRON,
+        "cron = \"@daily\"\njitter_minutes = 1441",
+        "x/y.toml:32:18: 1441 minutes are more than a day\n  help: at most 1440",
+    );
+    let adaptive = RIGHT.replacen(CRON, "adaptive = {}\npriority = \"high\"\ncatch_up = \"skip\"", 1);
+    assert_eq!(problems_of(&adaptive), "none");
+    let problems = problems_of(&RIGHT.replacen(CRON, "", 1));
+    assert!(problems.contains("neither `cron` nor `adaptive` says when the pipeline is due"), "{problems}");
 }
 
 #[test]

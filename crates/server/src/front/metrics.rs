@@ -1,11 +1,13 @@
-//! What is counted, for Prometheus. Labels have few values: never a member, a table or a statement.
+//! What is counted, for Prometheus. Labels have few values: never a member or a statement, and a table only where it is
+//! said how fresh it is.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use hambar_core::ErrorClass;
+use hambar_core::{ErrorClass, TableName};
+use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -31,6 +33,12 @@ pub struct Metrics {
     pub(crate) queued: Gauge,
     pub(crate) audit_lost: Counter,
     pub(crate) logins_refused: Counter,
+    changed: Family<TableLabel, Gauge>,
+    verified: Family<TableLabel, Gauge>,
+    leads: Gauge,
+    runs: Gauge,
+    runs_waiting: Gauge,
+    failing: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -46,6 +54,11 @@ struct ProtocolLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TableLabel {
+    table: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CacheLabel {
     outcome: String,
 }
@@ -53,6 +66,19 @@ struct CacheLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StatusLabel {
     status: String,
+}
+
+/// What a scheduler is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScheduleLoad {
+    /// Whether it is the one that starts runs.
+    pub is_leading: bool,
+    /// Runs that go on.
+    pub running: usize,
+    /// Jobs that wait for a slot.
+    pub waiting: usize,
+    /// Jobs whose last run failed.
+    pub failing: usize,
 }
 
 impl Metrics {
@@ -79,8 +105,32 @@ impl Metrics {
         registry.register("queries_queued", "Queries that wait now", queued.clone());
         registry.register("audit_rows_lost", "Rows of the audit log that could not be kept", audit_lost.clone());
         registry.register("logins_refused", "Requests with a token that is not valid", logins_refused.clone());
+        let (changed, verified) = (Family::default(), Family::default());
+        let (leads, runs, runs_waiting, failing) =
+            (Gauge::default(), Gauge::default(), Gauge::default(), Gauge::default());
+        let when = "as seconds since 1970, of tables with a schedule";
+        registry.register("table_changed_seconds", format!("When rows were last committed, {when}"), changed.clone());
+        registry.register(
+            "table_verified_seconds",
+            format!("When last known to be up to date, {when}"),
+            verified.clone(),
+        );
+        registry.register(
+            "schedule_leads",
+            "1 where this process is the one that starts scheduled runs",
+            leads.clone(),
+        );
+        registry.register("schedule_runs", "Scheduled runs that go on now", runs.clone());
+        registry.register("schedule_waiting", "Jobs that are due and wait for a slot", runs_waiting.clone());
+        registry.register("schedule_failing", "Jobs whose last run failed", failing.clone());
         Self {
             registry: Arc::new(registry),
+            changed,
+            verified,
+            leads,
+            runs,
+            runs_waiting,
+            failing,
             queries,
             seconds,
             rows,
@@ -114,6 +164,24 @@ impl Metrics {
     /// Counts how the results cache did: `cached`, `unchanged` or `miss`.
     pub fn cache(&self, outcome: &'static str) {
         self.cache.get_or_create(&CacheLabel { outcome: outcome.to_owned() }).inc();
+    }
+
+    /// Says how fresh a table is: when its rows last changed, and when it was last known to be what its source has.
+    pub fn fresh(&self, table: &TableName, changed_at: Option<Timestamp>, verified_at: Option<Timestamp>) {
+        for (gauges, instant) in [(&self.changed, changed_at), (&self.verified, verified_at)] {
+            if let Some(instant) = instant {
+                gauges.get_or_create(&TableLabel { table: table.to_string() }).set(instant.as_second());
+            }
+        }
+    }
+
+    /// Says what the scheduler of this process is at.
+    pub fn schedules(&self, load: ScheduleLoad) {
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.leads.set(i64::from(load.is_leading));
+        self.runs.set(number(load.running));
+        self.runs_waiting.set(number(load.waiting));
+        self.failing.set(number(load.failing));
     }
 
     /// Counts an HTTP request.

@@ -90,3 +90,26 @@ fn the_interface_describes_itself() {
     served.get("/../../etc/passwd").fails(404, "query");
     served.get("/api/sql/../tables").fails(404, "query");
 }
+
+#[test]
+fn schedules_run_beside_serving_and_freshness_is_a_metric() {
+    let upkeep = "[schedule]\nlook_seconds = 1\n[schedule.upkeep]\noptimize = \"\"\nvacuum = \"\"\n";
+    let mut served = Served::prepared(upkeep, &[], |workshop| {
+        let file = workshop.path().join("pipelines/demo/figures.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.replacen("[origin]", "[schedule]\nadaptive = {}\n[origin]", 1)).unwrap();
+    });
+    let since = std::time::Instant::now();
+    loop {
+        let metrics = served.get("/metrics").ok().text();
+        let has = |line: &str| metrics.lines().any(|found| found.starts_with(line));
+        if has("hambar_table_verified_seconds{table=\"demo.figures\"} 1") && has("hambar_schedule_leads 1") {
+            assert!(has("hambar_table_changed_seconds{table=\"demo.figures\"} 1"), "{metrics}");
+            assert!(has("hambar_schedule_failing 0"), "{metrics}");
+            break;
+        }
+        assert!(since.elapsed() < std::time::Duration::from_secs(30), "{metrics}\n{}", served.log());
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    assert_eq!(served.stop().code(), Some(0));
+}
