@@ -12,7 +12,7 @@ use crate::support::{Provider, Workshop, snapshot_of};
 
 /// Once a year, so that only the first run is due; jitter none.
 const YEARLY: &str = "[schedule]\ncron = \"0 0 1 1 *\"\n";
-const WAIT_MAX: Duration = Duration::from_secs(90);
+const WAIT_MAX: Duration = Duration::from_secs(180);
 
 /// A scheduler that runs; killed when it is dropped.
 struct Scheduling(Child);
@@ -71,11 +71,15 @@ fn rows(count: u64) -> String {
 /// The runs so far as `pipeline,outcome`, sorted; every run has one row.
 #[track_caller]
 fn runs(workshop: &Workshop) -> Vec<String> {
-    if workshop.files("store/system/runs").is_empty() {
+    let asked = workshop.hambar(&["sql", "--format", "csv", "SELECT pipeline, outcome FROM system.runs"]);
+    // There is no such table before the first run has ended.
+    if asked.code() == Some(20) {
         return Vec::new();
     }
     assert_eq!(workshop.value("SELECT count(*) - count(DISTINCT run) FROM system.runs"), "0");
-    workshop.rows("SELECT pipeline, outcome FROM system.runs")
+    let mut found: Vec<String> = asked.ok().lines().skip(1).map(str::to_owned).collect();
+    found.sort();
+    found
 }
 
 /// Waits until so many runs have ended.
@@ -190,7 +194,7 @@ fn of_two_schedulers_one_works_and_the_other_takes_over_what_is_left() {
 }
 
 #[test]
-fn nothing_is_lost_or_doubled_when_schedulers_and_runs_are_killed_again_and_again() {
+fn nothing_is_lost_or_doubled_when_schedulers_are_killed_again_and_again() {
     let provider = Provider::start();
     let targets = ["/0.csv", "/1.csv", "/2.csv", "/3.csv"];
     for target in targets {

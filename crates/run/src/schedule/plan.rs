@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn days_of_a_busy_scheduler_keep_every_rule() {
+    fn a_day_of_a_busy_scheduler_keeps_every_rule() {
         // Twelve jobs of three hosts every hour, runs of 25 minutes, two at a time: more than can be done.
         let mut jobs = Vec::new();
         for index in 0..12 {
@@ -284,7 +284,7 @@ mod tests {
         let mut histories: BTreeMap<JobName, History> = BTreeMap::new();
         let mut running: Vec<(Job, i64)> = Vec::new();
         let mut runs: BTreeMap<JobName, usize> = BTreeMap::new();
-        for now in 0..5_000 {
+        for now in 0..1_500 {
             let (over, going): (Vec<_>, Vec<_>) = running.into_iter().partition(|(_, began)| now - began >= 25);
             running = going;
             for (job, began) in over {
@@ -302,7 +302,7 @@ mod tests {
         }
         let counts: Vec<usize> = runs.values().copied().collect();
         assert_eq!(counts.len(), 12);
-        assert!(counts.iter().min() > Some(&15), "{counts:?}");
-        assert!(counts.iter().sum::<usize>() > 350, "{counts:?}");
+        assert!(counts.iter().min() > Some(&4), "{counts:?}");
+        assert!(counts.iter().sum::<usize>() > 100, "{counts:?}");
     }
 }

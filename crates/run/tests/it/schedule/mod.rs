@@ -1,6 +1,7 @@
 //! The scheduler over a store in memory, with runs that do what a script says: work, fail, hang, or die without a word.
 //! Whatever they do, each start ends in exactly one row, and no pipeline is at work twice at a time.
 
+mod process;
 mod soak;
 mod world;
 
