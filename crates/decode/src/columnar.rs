@@ -16,7 +16,7 @@ use hambar_core::ColumnType;
 use hambar_core::limits::{BATCH_BYTES, BATCH_ROWS, COLUMNS_MAX};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 
 use crate::error::DecodeError;
 use crate::pump::{Sink, pumped};
@@ -116,6 +116,9 @@ fn read_parquet(file: File, ignore: &[String], mut out: Out, sink: Sink<'_>) -> 
     if in_groups != Some(announced) {
         return Err(out.wrong(format!("its row groups have {in_groups:?} rows, its metadata announces {announced}")));
     }
+    for group in builder.metadata().row_groups() {
+        expect_values(group, &out)?;
+    }
     let kept = kept_columns(builder.schema(), ignore, &out)?;
     let mask = ProjectionMask::roots(builder.parquet_schema(), kept);
     let rows = rows_at_once(builder.metadata().row_groups());
@@ -126,6 +129,20 @@ fn read_parquet(file: File, ignore: &[String], mut out: Out, sink: Sink<'_>) -> 
     }
     let announced = u64::try_from(announced).map_err(|_| out.wrong("it announces a negative number of rows"))?;
     out.expect_rows(announced)
+}
+
+/// A row group that announces fewer rows than its columns have values would lose the rest without a word.
+fn expect_values(group: &RowGroupMetaData, out: &Out) -> Result<(), DecodeError> {
+    let is_flat = |column: &&ColumnChunkMetaData| column.column_descr().max_rep_level() == 0;
+    match group.columns().iter().filter(is_flat).find(|column| column.num_values() != group.num_rows()) {
+        None => Ok(()),
+        Some(column) => Err(out.wrong(format!(
+            "a row group announces {} rows, and {} values of its column `{}`",
+            group.num_rows(),
+            column.num_values(),
+            column.column_path().string()
+        ))),
+    }
 }
 
 /// Returns how many rows make a batch of the usual size; rows with geometries or long texts are large.
