@@ -1,5 +1,6 @@
 //! Results as text or files: each format streams, so that a result of any size needs the memory of one batch.
 
+mod spreadsheet;
 mod table;
 
 use std::io::Write;
@@ -26,6 +27,8 @@ pub(crate) enum Format {
     Table,
     /// RFC 4180 with a header line; NULL is empty.
     Csv,
+    /// CSV to be opened in a spreadsheet: texts that look like formulas get an apostrophe before them.
+    Spreadsheet,
     /// One JSON array of objects.
     Json,
     /// One JSON object a line.
@@ -50,6 +53,7 @@ pub(crate) enum Output {
     Table(TableWriter<Sink>),
     Plan(Sink),
     Csv(Box<arrow::csv::Writer<Sink>>),
+    Spreadsheet(Box<arrow::csv::Writer<Sink>>, SchemaRef),
     Json(ArrayWriter<Sink>),
     Ndjson(LineDelimitedWriter<Sink>),
     Parquet(Box<ArrowWriter<Sink>>),
@@ -65,11 +69,10 @@ impl Output {
                 Self::Plan(sink)
             }
             Format::Table => Self::Table(TableWriter::new(sink, schema)),
-            Format::Csv => {
-                let mut writer = WriterBuilder::new().with_header(true).build(sink);
-                // The header must be there even when no row follows.
-                writer.write(&RecordBatch::new_empty(Arc::clone(schema))).context("write csv")?;
-                Self::Csv(Box::new(writer))
+            Format::Csv => Self::Csv(Box::new(csv(sink, schema)?)),
+            Format::Spreadsheet => {
+                let schema = spreadsheet::disarmed_schema(schema);
+                Self::Spreadsheet(Box::new(csv(sink, &schema)?), schema)
             }
             Format::Json => Self::Json(arrow::json::WriterBuilder::new().with_explicit_nulls(true).build(sink)),
             Format::Ndjson => Self::Ndjson(arrow::json::WriterBuilder::new().with_explicit_nulls(true).build(sink)),
@@ -92,6 +95,9 @@ impl Output {
             Self::Table(writer) => writer.write(batch).context("write table"),
             Self::Plan(sink) => plan(sink, batch),
             Self::Csv(writer) => writer.write(batch).context("write csv"),
+            Self::Spreadsheet(writer, schema) => {
+                writer.write(&spreadsheet::disarmed_batch(batch, schema)?).context("write csv")
+            }
             Self::Json(writer) => writer.write(batch).context("write json"),
             Self::Ndjson(writer) => writer.write(batch).context("write ndjson"),
             Self::Parquet(writer) => writer.write(batch).context("write parquet"),
@@ -104,7 +110,7 @@ impl Output {
         match self {
             Self::Table(writer) => writer.finish().context("write table"),
             Self::Plan(mut sink) => sink.flush().context("write plan"),
-            Self::Csv(writer) => writer.into_inner().flush().context("write csv"),
+            Self::Csv(writer) | Self::Spreadsheet(writer, _) => writer.into_inner().flush().context("write csv"),
             Self::Json(mut writer) => {
                 writer.finish().context("write json")?;
                 let mut sink = writer.into_inner();
@@ -124,6 +130,13 @@ impl Output {
             }
         }
     }
+}
+
+/// Starts a CSV text. The header must be there even when no row follows.
+fn csv(sink: Sink, schema: &SchemaRef) -> Result<arrow::csv::Writer<Sink>> {
+    let mut writer = WriterBuilder::new().with_header(true).build(sink);
+    writer.write(&RecordBatch::new_empty(Arc::clone(schema))).context("write csv")?;
+    Ok(writer)
 }
 
 /// Writes the answer of EXPLAIN: for each kind of plan its name and its lines.
