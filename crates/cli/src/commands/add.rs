@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use hambar_connect::ckan::{self, PortalDataset, PortalResource};
 use hambar_connect::sdmx::Dialects;
-use hambar_core::{Redistribution, TableName};
+use hambar_core::{ErrorClass, Redistribution, TableName};
 use hambar_decode::spec::FormatKind;
 use hambar_fetch::{Fetcher, Landed, Request};
 use hambar_lake::Access;
@@ -77,6 +77,9 @@ pub(crate) async fn pull(context: &Context, arguments: &PullArguments) -> Result
     for warning in &looked.conclusion.warnings {
         eprintln!("warning: {warning}");
     }
+    if looked.survey.rows == 0 {
+        return empty(&url, &looked.survey);
+    }
     let request = AddRequest {
         url,
         // Nobody has read the terms: the values are for this member's eyes only.
@@ -100,6 +103,22 @@ pub(crate) async fn pull(context: &Context, arguments: &PullArguments) -> Result
         }
         Some(class) => Err(Told(class).into()),
     }
+}
+
+/// Says that there is nothing to store: columns whose types nobody can know, and no rows. A release that is still being
+/// prepared looks like that.
+fn empty(url: &Url, survey: &Survey) -> Result<()> {
+    let columns: Vec<String> = survey.columns.iter().map(|column| format!("`{}`", column.name)).collect();
+    eprintln!(
+        "error: `{url}` has {} ({}) and no rows, class {}; nothing was stored",
+        counted(columns.len(), "column"),
+        columns.join(", "),
+        ErrorClass::Incomplete
+    );
+    eprintln!(
+        "hint: where there will be rows later, `hambar add {url}` makes a pipeline: give its columns their types, then run it"
+    );
+    Err(Told(ErrorClass::Incomplete).into())
 }
 
 /// Says what was concluded and why, and what is left to do.

@@ -261,3 +261,14 @@ fn crossrefs_cursor_is_recognised() {
     assert!(said.contains("beware: 45700 records are announced and 2 came"), "{said}");
     workshop.hambar(&["run", "crossref.funders"]).fails(13, &["45700"]);
 }
+
+#[test]
+fn an_answer_without_rows_is_no_data() {
+    let (provider, workshop) = (Provider::start(), Workshop::new());
+    provider.publish("/header.csv", "id,value\n");
+    provider.publish("/list.json", "[]");
+    workshop.hambar(&["pull", &provider.url("/list.json"), "--table", "scratch.none"]).fails(2, &["it has no records"]);
+    let said = workshop.hambar(&["pull", &provider.url("/header.csv"), "--table", "scratch.none"]);
+    said.fails(13, &["2 columns (`id`, `value`) and no rows, class incomplete; nothing was stored", "hambar add"]);
+    assert!(workshop.files("store/tables").is_empty());
+}

@@ -108,3 +108,30 @@ fn versions_over_two_years_and_a_new_column_can_be_had_again() {
     let pipeline = |url: &str, index: usize| snapshot_of(url, &columns[..if index == 0 { 4 } else { 5 }], 1);
     check("covid.worldwide", &files, pipeline, 5, "date, confirmed, recovered, deaths, increase_rate");
 }
+
+/// A reload of the same rows is no new version, whatever their order; one changed cell is one.
+#[test]
+fn the_same_rows_in_any_order_are_one_version() {
+    let (workshop, provider) = (Workshop::new(), Provider::start());
+    let columns = [("id", "int64"), ("value", "string")];
+    workshop.pipeline("t.a", &snapshot_of(&provider.url("/a.csv"), &columns, 1));
+    let text = |ids: &mut dyn Iterator<Item = u64>, changed: Option<u64>| {
+        let line =
+            |id: u64| format!("{id},{}\n", if changed == Some(id) { "other".to_owned() } else { format!("v{id}") });
+        format!("id,value\n{}", ids.map(line).collect::<String>())
+    };
+    let versions = || workshop.hambar(&["history", "t.a", "--format", "csv"]).ok().lines().count() - 1;
+    provider.publish("/a.csv", &text(&mut (0..500), None));
+    workshop.run("t.a");
+    let first = versions();
+    for again in [text(&mut (0..500), None), text(&mut (0..500).rev(), None)] {
+        provider.publish("/a.csv", &again);
+        assert!(workshop.run("t.a").contains("unchanged"));
+        assert_eq!(versions(), first);
+    }
+    provider.publish("/a.csv", &text(&mut (0..500).rev(), Some(77)));
+    assert!(workshop.run("t.a").contains("1 rows new or changed, 1 revised, 0 withdrawn"));
+    assert_eq!(versions(), first + 1);
+    assert_eq!(workshop.rows("SELECT id FROM t.a WHERE value = 'other'"), ["77"]);
+    workshop.fsck();
+}
