@@ -1,6 +1,7 @@
 //! What every command needs: settings, secrets, the clock, and the ways to the store and the network.
 
 use std::collections::BTreeMap;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -243,6 +244,8 @@ fn start_log(config: &Config) -> Result<()> {
     let filter = EnvFilter::try_new(format!("{0},hyper=warn,h2=warn,rustls=warn,reqwest=warn", config.log.level))
         .with_context(|| format!("`log.level` is `{}`: use error, warn, info, debug or trace", config.log.level))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // Colours are for people, not for files that a log goes to.
+    let builder = builder.with_ansi(std::io::stderr().is_terminal());
     let started = match config.log.format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

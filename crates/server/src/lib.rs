@@ -16,7 +16,7 @@ pub use access::{
 pub use catalogue::{Catalogue, Dataset};
 pub use front::{
     AdmissionLimits, Answer, Ask, AskedLimits, Cancelled, FrontError, FrontSettings, Metrics, Protocol, QueryFront,
-    QueryId, RunningQuery, ScheduleLoad, Source,
+    QueryId, RunningQuery, ScheduleLoad, Source, TableFreshness,
 };
 pub use net::{Accepted, ConnectionLimits, Listener, NetError, Security, Stalling, TlsFiles, load_tls};
 pub use rest::{HttpSettings, openapi_document, router, serve_http};

@@ -44,6 +44,8 @@ impl StoreLedger {
     pub(crate) fn new(context: &Context, lake: Lake) -> Result<Self> {
         let mut limits = context.query_limits();
         limits.run_time_max = limits.run_time_max.min(READ_TIME_MAX);
+        // Our own statement; that a busy machine takes its time to plan it is no reason to know nothing.
+        limits.plan_time_max = READ_TIME_MAX;
         let workers = QueryWorkers::new(worker_settings(context, &limits)?);
         Ok(Self { lake, workers, limits, known: Mutex::default() })
     }

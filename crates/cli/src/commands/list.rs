@@ -3,40 +3,47 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray};
-use arrow::datatypes::TimestampMicrosecondType;
 use arrow::record_batch::RecordBatch;
 use hambar_core::{ColumnType, TableName};
 use hambar_lake::{Access, Lake, TableSnapshot};
+use hambar_run::schedule::Fresh;
 use jiff::Timestamp;
 
-use super::query;
+use super::{query, schedule};
 use crate::args::{ListArguments, RunsArguments, TableArguments};
 use crate::context::Context;
 use crate::output::{self, Format};
 
-/// What `system.datasets` and `system.runs` know about a table.
+/// What `system.datasets` knows about a table.
 #[derive(Debug, Default, Clone)]
 struct Known {
     licence: Option<String>,
     title: Option<String>,
-    verified_at: Option<Timestamp>,
 }
 
 /// `hambar tables`
 pub(crate) async fn tables(context: &Context, arguments: &ListArguments) -> Result<()> {
     let lake = context.lake(Access::ReadOnly).await?;
     let known = known(context, &lake).await?;
-    let mut rows: Vec<[Option<String>; 5]> = Vec::new();
+    let fresh = schedule::freshness(context, &lake).await?;
+    let mut rows: Vec<[Option<String>; 6]> = Vec::new();
     let (mut counts, mut versions) = (Vec::new(), Vec::new());
     for table in lake.tables().await? {
         let snapshot = lake.snapshot(&table, None).await?;
         let about = known.get(&table.to_string()).cloned().unwrap_or_default();
         counts.push(row_count(&snapshot));
         versions.push(snapshot.version);
-        let changed = snapshot.recorded_at.map(minute);
-        rows.push([Some(table.to_string()), changed, about.verified_at.map(minute), about.licence, about.title]);
+        let fresh = fresh.get(&table).copied().unwrap_or_default();
+        rows.push([
+            Some(table.to_string()),
+            snapshot.recorded_at.map(minute),
+            fresh.verified_at.map(minute),
+            due(&fresh),
+            about.licence,
+            about.title,
+        ]);
     }
     let column = |index: usize| text(rows.iter().map(|row| row[index].clone()));
     let batch = RecordBatch::try_from_iter_with_nullable([
@@ -45,8 +52,9 @@ pub(crate) async fn tables(context: &Context, arguments: &ListArguments) -> Resu
         ("version", numbers(&versions), true),
         ("changed", column(1), true),
         ("verified", column(2), true),
-        ("licence", column(3), true),
-        ("title", column(4), true),
+        ("due", column(3), true),
+        ("licence", column(4), true),
+        ("title", column(5), true),
     ])?;
     output::print(&batch, arguments.format)
 }
@@ -116,9 +124,9 @@ async fn about(
     if let Some(instant) = snapshot.recorded_at {
         lines.push(("changed", minute(instant)));
     }
-    if let Some(instant) = known(context, lake).await?.get(&table.to_string()).and_then(|known| known.verified_at) {
-        lines.push(("verified", minute(instant)));
-    }
+    let fresh = schedule::freshness(context, lake).await?.remove(table).unwrap_or_default();
+    lines.extend(fresh.verified_at.map(|instant| ("verified", minute(instant))));
+    lines.extend(due(&fresh).map(|text| ("due", text)));
     lines.push(("versions", format!("{} (hambar history {table})", snapshot.version + 1)));
     Ok(lines)
 }
@@ -164,23 +172,6 @@ pub(crate) async fn runs(context: &Context, arguments: &RunsArguments) -> Result
 
 async fn known(context: &Context, lake: &Lake) -> Result<BTreeMap<String, Known>> {
     let mut known: BTreeMap<String, Known> = BTreeMap::new();
-    if lake.exists(&"system.runs".parse()?).await? {
-        let sql = "SELECT pipeline, max(finished_at) AS verified FROM system.runs \
-                   WHERE outcome IN ('committed', 'unchanged', 'already_applied') GROUP BY pipeline";
-        for batch in query::collect(context, sql).await? {
-            let names = batch.column(0).as_string_opt::<i32>().context("system.runs.pipeline is not text")?.clone();
-            let instants = batch
-                .column(1)
-                .as_primitive_opt::<TimestampMicrosecondType>()
-                .context("an instant was expected")?
-                .clone();
-            for (name, instant) in names.iter().zip(instants.iter()) {
-                if let (Some(name), Some(instant)) = (name, instant) {
-                    known.entry(name.to_owned()).or_default().verified_at = Timestamp::from_microsecond(instant).ok();
-                }
-            }
-        }
-    }
     if lake.exists(&"system.datasets".parse()?).await? {
         let sql = "SELECT dataset, licence, title FROM system.datasets ORDER BY recorded_at";
         for batch in query::collect(context, sql).await? {
@@ -215,6 +206,15 @@ fn first_text(column: &ArrayRef) -> Option<String> {
 fn text_at(column: &ArrayRef, row: usize) -> Option<String> {
     let texts = column.as_string_opt::<i32>()?;
     (row < texts.len() && texts.is_valid(row)).then(|| texts.value(row).to_owned())
+}
+
+/// When the next run is due, and since when it should have gone well already.
+fn due(fresh: &Fresh) -> Option<String> {
+    let late = fresh.overdue_since.map(|since| format!("overdue since {}", minute(since)));
+    match (fresh.due_at.map(minute), late) {
+        (Some(due), Some(late)) => Some(format!("{due}, {late}")),
+        (due, late) => due.or(late),
+    }
 }
 
 /// An instant to the minute, in UTC.

@@ -1,6 +1,7 @@
 //! `plan`, `run`, `replay`: what happens to pipelines.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use hambar_connect::{ConnectError, Source};
@@ -54,7 +55,7 @@ pub(crate) async fn runner(context: &Context) -> Result<(Runner, Lake)> {
     let settings = ProcessSettings {
         memory_bytes_max: context.config.decode.memory_bytes_max,
         cpu_seconds_max: context.config.decode.cpu_seconds_max,
-        wall_max: std::time::Duration::from_secs(context.config.decode.wall_seconds_max),
+        wall_max: Duration::from_secs(context.config.decode.wall_seconds_max),
         ..ProcessSettings::new(program, context.config.decode.workers)
     };
     let faults: Arc<dyn FaultPoint> = match &context.fault_point {
@@ -144,15 +145,7 @@ async fn supervised(context: &Context, arguments: &RunArguments, run: RunId) -> 
     runner.progress = Arc::new(Quiet);
     let cancel = cancel_on_signal();
     if let Some(seconds) = arguments.seconds_max {
-        let late = cancel.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
-            tracing::warn!(
-                seconds,
-                "the run is stopped: it has taken all the time that `schedule.run_seconds_max` gives it"
-            );
-            late.cancel();
-        });
+        tokio::spawn(end_in_time(seconds, context.config.schedule.drain_seconds, cancel.clone()));
     }
     let report = runner.run_as(run, pipeline, &cancel).await;
     println!("{}", serde_json::to_string(&ReportLine::of(&report))?);
@@ -164,6 +157,17 @@ async fn supervised(context: &Context, arguments: &RunArguments, run: RunId) -> 
         None => Ok(()),
         Some(class) => Err(Told(class).into()),
     }
+}
+
+/// Stops a run after so many seconds, and ends the process where that does not help: its scheduler may be gone.
+async fn end_in_time(seconds: u64, drain_seconds: u64, cancel: CancellationToken) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    tracing::warn!(seconds, "the run is stopped: it has taken all the time that `schedule.run_seconds_max` gives it");
+    cancel.cancel();
+    // A scheduler that watches does this after one of these.
+    tokio::time::sleep(2 * Duration::from_secs(drain_seconds)).await;
+    tracing::error!("the run did not stop; its process ends");
+    std::process::exit(i32::from(ErrorClass::Limit.exit_code()));
 }
 
 /// Applies this machine's settings to a pipeline.

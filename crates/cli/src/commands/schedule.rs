@@ -9,10 +9,11 @@ use std::time::Duration;
 use anyhow::Result;
 use arrow::array::{ArrayRef, StringArray};
 use arrow::record_batch::RecordBatch;
-use hambar_core::Chain;
+use hambar_core::{Chain, StoreError, TableName};
 use hambar_lake::{Access, Lake};
 use hambar_run::schedule::{
-    Blocked, Declarations, Declared, History, Job, Ledger, Parts, ProcessLauncher, Scheduler, Timing, plan,
+    Blocked, Declarations, Declared, Ending, Fresh, History, Job, JobName, Ledger, Parts, PastRun, ProcessLauncher,
+    Scheduler, Timing, plan,
 };
 use hambar_run::{HostInfo, Pipeline};
 use jiff::Timestamp;
@@ -104,18 +105,36 @@ fn arguments_of_children(context: &Context) -> Vec<OsString> {
     arguments
 }
 
+/// How fresh the tables are that have a schedule or a run. Pipeline files that are wrong are left out.
+pub(crate) async fn freshness(context: &Context, lake: &Lake) -> Result<BTreeMap<TableName, Fresh>> {
+    let declared = folder(context)?.declared();
+    let histories = histories(context, lake.clone()).await?;
+    let now = context.clock.now();
+    Ok(hambar_run::schedule::freshness(now, now, &declared.jobs, &histories))
+}
+
+async fn histories(context: &Context, lake: Lake) -> Result<BTreeMap<JobName, History>> {
+    let ledger = StoreLedger::new(context, lake)?;
+    let runs = ledger.news().await.map_err(|error| anyhow::anyhow!("read past runs: {}", Chain(error.as_ref())))?;
+    let mut histories: BTreeMap<JobName, History> = BTreeMap::new();
+    for (job, run) in runs {
+        histories.entry(job).or_default().add(run);
+    }
+    Ok(histories)
+}
+
 /// What would start now, and what later.
 async fn list(context: &Context, arguments: &ScheduleArguments) -> Result<()> {
     let declared = folder(context)?.declared();
     for problem in &declared.problems {
         eprintln!("warning: {problem}");
     }
-    let mut histories: BTreeMap<_, History> = BTreeMap::new();
-    let ledger = StoreLedger::new(context, context.lake(Access::ReadOnly).await?)?;
-    let runs = ledger.news().await.map_err(|error| anyhow::anyhow!("read past runs: {}", Chain(error.as_ref())))?;
-    for (job, run) in runs {
-        histories.entry(job).or_default().add(run);
-    }
+    let histories = match context.lake(Access::ReadOnly).await {
+        Ok(lake) => histories(context, lake).await?,
+        // The first run makes the store.
+        Err(error) if is_missing(&error) => BTreeMap::new(),
+        Err(error) => return Err(error),
+    };
     let now = context.clock.now();
     let plan = plan(now, now, &declared.jobs, &histories, &[], &context.config.schedule.slots());
     let mut rows: Vec<[String; 4]> = Vec::new();
@@ -124,8 +143,7 @@ async fn list(context: &Context, arguments: &ScheduleArguments) -> Result<()> {
     let later = plan.later.iter().map(|(name, due)| (name, due.at, "later".to_owned()));
     for (name, at, when) in starts.chain(waits).chain(later) {
         let newest = histories.get(name).and_then(History::newest);
-        let last =
-            newest.map_or_else(|| "never".to_owned(), |run| format!("{:?} at {}", run.ending, second(run.started_at)));
+        let last = newest.map_or_else(|| "never".to_owned(), told);
         rows.push([name.to_string(), second(at), when, last]);
     }
     let column =
@@ -137,6 +155,22 @@ async fn list(context: &Context, arguments: &ScheduleArguments) -> Result<()> {
         ("last run", column(3)),
     ])?;
     output::print(&batch, arguments.format)
+}
+
+fn is_missing(error: &anyhow::Error) -> bool {
+    matches!(error.root_cause().downcast_ref(), Some(StoreError::Missing { .. }))
+}
+
+/// How a run ended, and when it began.
+fn told(run: &PastRun) -> String {
+    let ending = match run.ending {
+        Ending::Changed => "changed".to_owned(),
+        Ending::Unchanged => "unchanged".to_owned(),
+        Ending::Failed(class) => format!("failed ({class})"),
+        Ending::Busy => "busy".to_owned(),
+        Ending::Cancelled => "cancelled".to_owned(),
+    };
+    format!("{ending} at {}", second(run.started_at))
 }
 
 fn waits_for(blocked: &Blocked) -> String {

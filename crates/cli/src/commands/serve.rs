@@ -1,17 +1,19 @@
 //! `hambar serve`: wires listeners, members and workers together, and lets requests end when it is told to stop.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use hambar_core::TableStore;
+use hambar_core::{TableName, TableStore};
 use hambar_lake::{Access, Lake};
 use hambar_query::QueryLimits;
-use hambar_run::schedule::Role;
+use hambar_run::schedule::{Overview, Role};
 use hambar_server::{
     AdmissionLimits, Anonymous, Authenticator, ConnectionLimits, FrontSettings, HttpSettings, Listener, Members,
-    Metrics, QueryFront, ScheduleLoad, Security, TlsFiles, load_tls, router, serve_http,
+    Metrics, QueryFront, ScheduleLoad, Security, TableFreshness, TlsFiles, load_tls, router, serve_http,
 };
+use jiff::Timestamp;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -60,10 +62,11 @@ pub(crate) async fn serve(context: &Context, arguments: &ServeArguments) -> Resu
     let http = http_settings(&settings);
     let routes = router(front.clone(), authenticator.clone(), http.clone(), stop.clone());
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let schedules = match context.config.schedule.in_server && !arguments.no_schedules {
-        true => Some(start_schedules(context, &lake, access, front.metrics().clone(), stop.clone()).await?),
-        false => None,
+    let duty = match context.config.schedule.in_server && !arguments.no_schedules {
+        true => Duty::Run,
+        false => Duty::Watch,
     };
+    let schedules = start_schedules(context, &lake, access, duty, (front.metrics().clone(), stop.clone())).await?;
     println!("listening on {scheme}://{}", listener.address());
     let mut served = tokio::spawn(serve_http(listener, tls, routes, front.clone(), http, stop.clone()));
     let watched = tokio::spawn({
@@ -83,45 +86,73 @@ pub(crate) async fn serve(context: &Context, arguments: &ServeArguments) -> Resu
     if tokio::time::timeout(CLOSE_TIME_MAX, &mut served).await.is_err() {
         tracing::warn!("connections were cut that did not close in time");
     }
-    if let Some(schedules) = schedules {
-        schedules.await.context("the scheduler ended badly")?;
-    }
+    schedules.await.context("the scheduler ended badly")?;
     watched.await.context("the watch over tokens ended badly")
 }
 
-/// Runs schedules beside serving, until `stop`. What they are at becomes metrics.
+/// What a server does about schedules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Duty {
+    /// It runs what is due, or stands by.
+    Run,
+    /// It only says how fresh tables are.
+    Watch,
+}
+
+/// Looks after schedules beside serving, until `stop`. What they are at, and how fresh tables are, becomes metrics.
 async fn start_schedules(
     context: &Context,
     lake: &Lake,
     access: Access,
-    metrics: Metrics,
-    stop: CancellationToken,
+    duty: Duty,
+    (metrics, stop): (Metrics, CancellationToken),
 ) -> Result<JoinHandle<()>> {
-    let lake = match access {
-        Access::ReadWrite => lake.clone(),
-        Access::ReadOnly => context
+    let lake = match (duty, access) {
+        (Duty::Watch, _) | (Duty::Run, Access::ReadWrite) => lake.clone(),
+        (Duty::Run, Access::ReadOnly) => context
             .lake(Access::ReadWrite)
             .await
             .context("schedules need a store that can be written; `--no-schedules` serves without them")?,
     };
     let scheduler = super::schedule::scheduler(context, lake)?;
     let mut overview = scheduler.overview();
+    let clock = Arc::clone(&context.clock);
     tokio::spawn(async move {
+        let mut known = BTreeSet::new();
         // Ends with the scheduler, which holds the sender.
         while overview.changed().await.is_ok() {
-            let now = overview.borrow_and_update().clone();
-            for (table, fresh) in &now.fresh {
-                metrics.fresh(table, fresh.changed_at, fresh.verified_at);
-            }
-            metrics.schedules(ScheduleLoad {
-                is_leading: now.role == Role::Leading,
-                running: now.running.len(),
-                waiting: now.waiting.len(),
-                failing: now.failing.len(),
-            });
+            let told = overview.borrow_and_update().clone();
+            publish(&metrics, &told, &mut known, clock.now());
         }
     });
-    Ok(tokio::spawn(scheduler.run(stop)))
+    Ok(match duty {
+        Duty::Run => tokio::spawn(scheduler.run(stop)),
+        Duty::Watch => tokio::spawn(scheduler.watch(stop)),
+    })
+}
+
+/// Makes metrics of what the scheduler tells; `known` are the tables that have some.
+fn publish(metrics: &Metrics, told: &Overview, known: &mut BTreeSet<TableName>, now: Timestamp) {
+    for (table, fresh) in &told.fresh {
+        let late = fresh.overdue_since.map_or(0, |since| now.duration_since(since).as_secs().max(0));
+        let fresh = TableFreshness {
+            changed_at: fresh.changed_at,
+            verified_at: fresh.verified_at,
+            due_at: fresh.due_at,
+            overdue_seconds: fresh.due_at.or(fresh.overdue_since).map(|_| late),
+        };
+        metrics.fresh(table, &fresh);
+    }
+    for gone in known.iter().filter(|table| !told.fresh.contains_key(*table)) {
+        metrics.fresh(gone, &TableFreshness::default());
+    }
+    *known = told.fresh.keys().cloned().collect();
+    metrics.schedules(ScheduleLoad {
+        is_leading: told.role == Role::Leading,
+        running: told.running.len(),
+        waiting: told.waiting.len(),
+        failing: told.failing.len(),
+    });
 }
 
 async fn told_to_stop() -> Result<()> {

@@ -90,6 +90,23 @@ fn by_rhythm(job: &Job, history: &History, since: Timestamp, now: Timestamp) -> 
     }
 }
 
+/// Returns when the table has to be verified again: the first time of its schedule after the newest run that went well.
+/// Runs that failed or did not get to work put nothing off, and times that are let go are still missed.
+pub(crate) fn wanted(job: &Job, history: &History, since: Timestamp) -> Option<Timestamp> {
+    let schedule = &job.schedule;
+    match (&schedule.rhythm, schedule.catch_up, history.verified_from()) {
+        (Rhythm::Cron(cron), _, Some(last)) => cron.next_after(last).map(|at| moved_time(job, at)),
+        (Rhythm::Adaptive(adaptive), _, Some(last)) => {
+            Some(moved_time(job, later(last, interval(adaptive, history.unchanged()))))
+        }
+        (rhythm, catch_up, None) => match (history.oldest(), rhythm, catch_up) {
+            (Some(first), _, _) => Some(first.started_at),
+            (None, Rhythm::Cron(cron), CatchUp::Skip { .. }) => cron.next_after(since).map(|at| moved_time(job, at)),
+            (None, _, _) => Some(since),
+        },
+    }
+}
+
 /// The time between two looks at a source that has not changed for `unchanged` runs.
 fn interval(adaptive: &Adaptive, unchanged: u32) -> SignedDuration {
     backoff(adaptive.shortest, adaptive.longest, unchanged.saturating_add(1))

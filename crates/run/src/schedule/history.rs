@@ -63,6 +63,8 @@ pub struct History {
     runs: Vec<PastRun>,
     changed_at: Option<Timestamp>,
     verified_at: Option<Timestamp>,
+    /// When the newest run that went well began.
+    verified_from: Option<Timestamp>,
 }
 
 impl History {
@@ -71,10 +73,13 @@ impl History {
         if self.has(&run.run) {
             return;
         }
-        let success =
-            |is_one: bool, known: Option<Timestamp>| if is_one { known.max(Some(run.finished_at)) } else { known };
-        self.changed_at = success(run.ending == Ending::Changed, self.changed_at);
-        self.verified_at = success(matches!(run.ending, Ending::Changed | Ending::Unchanged), self.verified_at);
+        if run.ending == Ending::Changed {
+            self.changed_at = self.changed_at.max(Some(run.finished_at));
+        }
+        if matches!(run.ending, Ending::Changed | Ending::Unchanged) {
+            self.verified_at = self.verified_at.max(Some(run.finished_at));
+            self.verified_from = self.verified_from.max(Some(run.started_at));
+        }
         let key = |run: &PastRun| (run.started_at, run.finished_at);
         let place = self.runs.partition_point(|known| key(known) >= key(&run));
         self.runs.insert(place, run);
@@ -99,6 +104,16 @@ impl History {
     /// Returns when the table was last known to be what the source has.
     pub fn verified_at(&self) -> Option<Timestamp> {
         self.verified_at
+    }
+
+    /// When the newest run that went well began.
+    pub(crate) fn verified_from(&self) -> Option<Timestamp> {
+        self.verified_from
+    }
+
+    /// The oldest run that is remembered.
+    pub(crate) fn oldest(&self) -> Option<&PastRun> {
+        self.runs.last()
     }
 
     /// The newest run that dealt with the time it was for.

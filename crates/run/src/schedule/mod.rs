@@ -8,6 +8,7 @@
 mod claims;
 mod cron;
 mod due;
+mod fresh;
 mod history;
 mod job;
 mod parts;
@@ -20,10 +21,11 @@ mod scheduler;
 
 pub use cron::{Cron, CronError};
 pub use due::{Due, Why, due};
+pub use fresh::{Fresh, freshness};
 pub use history::{Ending, History, PastRun, RUNS_KEPT};
 pub use job::{Adaptive, CatchUp, Job, JobName, Priority, Rhythm, Schedule, Upkeep};
 pub use parts::{
-    Declarations, Declared, Ended, Fresh, Launcher, Ledger, LedgerError, Order, Overview, Parts, Reported, Role, Timing,
+    Declarations, Declared, Ended, Launcher, Ledger, LedgerError, Order, Overview, Parts, Reported, Role, Timing,
 };
 pub use plan::{Blocked, Plan, Slots, Start, Waiting, plan};
 pub use process::{ProcessLauncher, RunLimits};

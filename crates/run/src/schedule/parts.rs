@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use object_store::ObjectStore;
 use tokio_util::sync::CancellationToken;
 
+use super::fresh::Fresh;
 use super::history::PastRun;
 use super::job::{Job, JobName};
 use super::plan::{Slots, Waiting};
@@ -137,15 +138,6 @@ pub enum Role {
     Leading,
 }
 
-/// How fresh a table is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Fresh {
-    /// When rows were last committed.
-    pub changed_at: Option<Timestamp>,
-    /// When it was last known to be what the source has.
-    pub verified_at: Option<Timestamp>,
-}
-
 /// What a scheduler is at.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Overview {
@@ -157,7 +149,7 @@ pub struct Overview {
     pub waiting: Vec<Waiting>,
     /// What is due later, and when.
     pub later: BTreeMap<JobName, Timestamp>,
-    /// How fresh the tables of pipelines are.
+    /// How fresh the tables are that have a schedule or a run.
     pub fresh: BTreeMap<TableName, Fresh>,
     /// Pipelines whose last run failed.
     pub failing: Vec<JobName>,

@@ -22,6 +22,8 @@ use super::report::ReportLine;
 
 /// Bytes of a child's standard output that are looked at.
 const OUTPUT_BYTES_MAX: u64 = 1024 * 1024;
+/// How long after a child's end its output may still be read.
+const OUTPUT_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// What a child may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +70,11 @@ impl Launcher for ProcessLauncher {
         let output = child.stdout.take().map(|output| tokio::spawn(read(output)));
         let (status, why) = self.wait(&mut child, &stop).await;
         let output = match output {
-            Some(reading) => reading.await.unwrap_or_default(),
+            // Something that the child left behind may keep the pipe open.
+            Some(reading) => match tokio::time::timeout(OUTPUT_TIME_MAX, reading).await {
+                Ok(output) => output.unwrap_or_default(),
+                Err(_) => Vec::new(),
+            },
             None => Vec::new(),
         };
         if let Some(told) = ReportLine::find(&output, &order.run.0) {

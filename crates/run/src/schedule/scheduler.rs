@@ -4,7 +4,7 @@
 //! Many may run on one store; the holder of one lease starts runs, the others wait to take over. Two that both believe
 //! to lead (one was suspended) still never run one pipeline at the same time: each run takes the lease of its pipeline.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +19,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::claims::{self, Claim};
+use super::fresh::freshness;
 use super::history::{Ending, History};
 use super::job::{CatchUp, Job, JobName, Priority, Rhythm, Schedule};
-use super::parts::{Declared, Ended, Fresh, Order, Overview, Parts, Role};
+use super::parts::{Declared, Ended, Order, Overview, Parts, Role};
 use super::plan::{Plan, Start, plan};
 use super::record::Unwritten;
 use crate::run::run_id;
@@ -45,7 +46,8 @@ pub struct Scheduler {
     declared: Declared,
     histories: BTreeMap<JobName, History>,
     ours: BTreeMap<JobName, Ours>,
-    others: BTreeMap<JobName, Others>,
+    /// By run.
+    others: BTreeMap<String, Others>,
     children: JoinSet<(JobName, Ended)>,
     stop_children: CancellationToken,
     overview: watch::Sender<Overview>,
@@ -73,6 +75,7 @@ enum Stage {
 /// A run that an earlier scheduler started and whose end we have not seen.
 #[derive(Debug)]
 struct Others {
+    job: JobName,
     claim: Claim,
     seen_since: Instant,
 }
@@ -117,6 +120,18 @@ impl Scheduler {
             self.take_in(done);
         }
         self.drain().await;
+    }
+
+    /// Only tells how fresh tables are and what is overdue, until `stop`: starts nothing, and writes nothing.
+    pub async fn watch(mut self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            self.look(false).await;
+            self.tell(Role::StandingBy, &Plan::default());
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(self.parts.timing.look_every) => {}
+            }
+        }
     }
 
     /// Does what there is to do now, and returns how long nothing will be.
@@ -233,7 +248,7 @@ impl Scheduler {
         for (job, claim) in found {
             if self.ours.get(&job).is_none_or(|ours| ours.run != claim.run) {
                 info!(%job, run = %claim.run, "a run of an earlier scheduler is looked after");
-                self.others.entry(job).or_insert(Others { claim, seen_since });
+                self.others.entry(claim.run.clone()).or_insert(Others { job, claim, seen_since });
             }
         }
         self.is_informed = true;
@@ -276,8 +291,7 @@ impl Scheduler {
         let Some(ours) = self.ours.get_mut(&job) else { return };
         ours.stage = match ended {
             Ended::Reported(told) => {
-                let (class, error) =
-                    (told.class.map_or("", ErrorClass::name), told.error.as_deref().unwrap_or_default());
+                let (class, error) = (told.class.map(ErrorClass::name), told.error.as_deref());
                 info!(%job, run = %ours.run, outcome = %told.outcome, class, error, "run ended");
                 let is_recorded = told.is_recorded;
                 let known = Unwritten::reported(&ours.run, told);
@@ -315,8 +329,9 @@ impl Scheduler {
                     continue;
                 }
             }
-            self.ours.remove(&name);
-            self.let_claim_go(&name).await;
+            if let Some(ours) = self.ours.remove(&name) {
+                self.let_claim_go(&name, &ours.run).await;
+            }
         }
     }
 
@@ -335,8 +350,8 @@ impl Scheduler {
         true
     }
 
-    async fn let_claim_go(&self, job: &JobName) {
-        if let Err(error) = claims::remove(self.parts.objects.as_ref(), job).await {
+    async fn let_claim_go(&self, job: &JobName, run: &str) {
+        if let Err(error) = claims::remove(self.parts.objects.as_ref(), job, run).await {
             // Whoever leads next finds the run's row, and removes it.
             warn!(%job, %error, "the claim of a run stays");
         }
@@ -344,10 +359,10 @@ impl Scheduler {
 
     /// Finds out which runs of earlier schedulers are over: their row is there, or their pipeline's lease is free.
     async fn settle_others(&mut self) {
-        let names: Vec<JobName> = self.others.keys().cloned().collect();
-        for name in names {
-            let Some(others) = self.others.get(&name) else { continue };
-            let (claim, seen_for) = (others.claim.clone(), others.seen_since.elapsed());
+        let runs: Vec<String> = self.others.keys().cloned().collect();
+        for run in runs {
+            let Some(others) = self.others.get(&run) else { continue };
+            let (name, claim, seen_for) = (others.job.clone(), others.claim.clone(), others.seen_since.elapsed());
             let is_recorded = self.histories.get(&name).is_some_and(|history| history.has(&claim.run));
             if !is_recorded {
                 if seen_for < self.parts.timing.lost_after {
@@ -371,8 +386,8 @@ impl Scheduler {
                     continue;
                 }
             }
-            self.others.remove(&name);
-            self.let_claim_go(&name).await;
+            self.others.remove(&run);
+            self.let_claim_go(&name, &run).await;
         }
     }
 
@@ -392,31 +407,14 @@ impl Scheduler {
 
     /// All jobs that are at work, those that earlier schedulers started included.
     fn at_work(&self) -> Vec<Job> {
-        let others = self.others.keys().map(|name| {
-            let declared = self.declared.jobs.iter().find(|job| job.name == *name);
-            declared.cloned().unwrap_or_else(|| undeclared(name))
+        let others = self.others.values().map(|others| {
+            let declared = self.declared.jobs.iter().find(|job| job.name == others.job);
+            declared.cloned().unwrap_or_else(|| undeclared(&others.job))
         });
         self.ours.values().map(|ours| ours.job.clone()).chain(others).collect()
     }
 
     fn tell(&self, role: Role, plan: &Plan) {
-        let pipelines: BTreeSet<&TableName> = self
-            .declared
-            .jobs
-            .iter()
-            .filter_map(|job| match &job.name {
-                JobName::Pipeline(table) => Some(table),
-                JobName::Upkeep(_) => None,
-            })
-            .collect();
-        let fresh = pipelines.into_iter().map(|table| {
-            let history = self.histories.get(&JobName::Pipeline(table.clone()));
-            let fresh = history.map_or_else(Fresh::default, |history| Fresh {
-                changed_at: history.changed_at(),
-                verified_at: history.verified_at(),
-            });
-            (table.clone(), fresh)
-        });
         let is_failing = |name: &&JobName| {
             let newest = self.histories.get(name).and_then(History::newest);
             newest.is_some_and(|run| matches!(run.ending, Ending::Failed(_)))
@@ -426,7 +424,7 @@ impl Scheduler {
             running: self.at_work().into_iter().map(|job| job.name).collect(),
             waiting: plan.waiting.clone(),
             later: plan.later.iter().map(|(name, due)| (name.clone(), due.at)).collect(),
-            fresh: fresh.collect(),
+            fresh: freshness(self.parts.clock.now(), self.since, &self.declared.jobs, &self.histories),
             failing: self.declared.jobs.iter().map(|job| &job.name).filter(is_failing).cloned().collect(),
         });
     }

@@ -35,6 +35,8 @@ pub struct Metrics {
     pub(crate) logins_refused: Counter,
     changed: Family<TableLabel, Gauge>,
     verified: Family<TableLabel, Gauge>,
+    due: Family<TableLabel, Gauge>,
+    overdue: Family<TableLabel, Gauge>,
     leads: Gauge,
     runs: Gauge,
     runs_waiting: Gauge,
@@ -66,6 +68,19 @@ struct CacheLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StatusLabel {
     status: String,
+}
+
+/// How fresh a table is; what is not known is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TableFreshness {
+    /// When rows were last committed.
+    pub changed_at: Option<Timestamp>,
+    /// When it was last known to be what its source has.
+    pub verified_at: Option<Timestamp>,
+    /// When its next run is due.
+    pub due_at: Option<Timestamp>,
+    /// Seconds for which it should have been verified again, 0 where it is in time; only of tables with a schedule.
+    pub overdue_seconds: Option<i64>,
 }
 
 /// What a scheduler is at.
@@ -105,16 +120,18 @@ impl Metrics {
         registry.register("queries_queued", "Queries that wait now", queued.clone());
         registry.register("audit_rows_lost", "Rows of the audit log that could not be kept", audit_lost.clone());
         registry.register("logins_refused", "Requests with a token that is not valid", logins_refused.clone());
-        let (changed, verified) = (Family::default(), Family::default());
+        let (changed, verified, due, overdue) =
+            (Family::default(), Family::default(), Family::default(), Family::default());
         let (leads, runs, runs_waiting, failing) =
             (Gauge::default(), Gauge::default(), Gauge::default(), Gauge::default());
-        let when = "as seconds since 1970, of tables with a schedule";
-        registry.register("table_changed_seconds", format!("When rows were last committed, {when}"), changed.clone());
-        registry.register(
-            "table_verified_seconds",
-            format!("When last known to be up to date, {when}"),
-            verified.clone(),
-        );
+        for (name, help, family) in [
+            ("table_changed_timestamp_seconds", "When rows of a table were last committed", &changed),
+            ("table_verified_timestamp_seconds", "When a table was last known to be what its source has", &verified),
+            ("table_due_timestamp_seconds", "When the next run of a table is due", &due),
+            ("table_overdue_seconds", "For how long a table should have been verified again; 0 is in time", &overdue),
+        ] {
+            registry.register(name, help, family.clone());
+        }
         registry.register(
             "schedule_leads",
             "1 where this process is the one that starts scheduled runs",
@@ -127,6 +144,8 @@ impl Metrics {
             registry: Arc::new(registry),
             changed,
             verified,
+            due,
+            overdue,
             leads,
             runs,
             runs_waiting,
@@ -166,11 +185,23 @@ impl Metrics {
         self.cache.get_or_create(&CacheLabel { outcome: outcome.to_owned() }).inc();
     }
 
-    /// Says how fresh a table is: when its rows last changed, and when it was last known to be what its source has.
-    pub fn fresh(&self, table: &TableName, changed_at: Option<Timestamp>, verified_at: Option<Timestamp>) {
-        for (gauges, instant) in [(&self.changed, changed_at), (&self.verified, verified_at)] {
-            if let Some(instant) = instant {
-                gauges.get_or_create(&TableLabel { table: table.to_string() }).set(instant.as_second());
+    /// Says how fresh a table is; the default is nothing at all, as of a table that is gone.
+    pub fn fresh(&self, table: &TableName, fresh: &TableFreshness) {
+        let second = |instant: Option<Timestamp>| instant.map(Timestamp::as_second);
+        for (gauges, value) in [
+            (&self.changed, second(fresh.changed_at)),
+            (&self.verified, second(fresh.verified_at)),
+            (&self.due, second(fresh.due_at)),
+            (&self.overdue, fresh.overdue_seconds),
+        ] {
+            let label = TableLabel { table: table.to_string() };
+            match value {
+                Some(value) => {
+                    gauges.get_or_create(&label).set(value);
+                }
+                None => {
+                    gauges.remove(&label);
+                }
             }
         }
     }

@@ -27,7 +27,7 @@ use admission::{Admission, Party};
 pub use answer::{Answer, Source};
 pub(crate) use audit::Audit;
 pub use error::FrontError;
-pub use metrics::{Metrics, ScheduleLoad};
+pub use metrics::{Metrics, ScheduleLoad, TableFreshness};
 pub use running::{Cancelled, QueryId, RunningQuery};
 use running::{Outcome, Record, Registry};
 

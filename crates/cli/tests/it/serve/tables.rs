@@ -103,8 +103,10 @@ fn schedules_run_beside_serving_and_freshness_is_a_metric() {
     loop {
         let metrics = served.get("/metrics").ok().text();
         let has = |line: &str| metrics.lines().any(|found| found.starts_with(line));
-        if has("hambar_table_verified_seconds{table=\"demo.figures\"} 1") && has("hambar_schedule_leads 1") {
-            assert!(has("hambar_table_changed_seconds{table=\"demo.figures\"} 1"), "{metrics}");
+        if has("hambar_table_verified_timestamp_seconds{table=\"demo.figures\"} 1") && has("hambar_schedule_leads 1") {
+            assert!(has("hambar_table_changed_timestamp_seconds{table=\"demo.figures\"} 1"), "{metrics}");
+            assert!(has("hambar_table_due_timestamp_seconds{table=\"demo.figures\"} 1"), "{metrics}");
+            assert!(has("hambar_table_overdue_seconds{table=\"demo.figures\"} 0"), "{metrics}");
             assert!(has("hambar_schedule_failing 0"), "{metrics}");
             break;
         }

@@ -136,7 +136,7 @@ async fn a_run_that_outlives_its_scheduler_is_left_to_finish() {
     let world = World::new(vec![job("a.one", "* * * * *")]);
     // The claim of a scheduler that is gone, of a run that is at work.
     let claim = r#"{"run": "earlier", "claimed_at": "2026-11-22T11:59:00Z", "host": "there", "pid": 7}"#;
-    world.objects.put(&Path::from("schedule/running/a.one.json"), PutPayload::from(claim)).await.unwrap();
+    world.objects.put(&Path::from("schedule/running/a.one/earlier.json"), PutPayload::from(claim)).await.unwrap();
     let table: TableName = "a.one".parse().unwrap();
     let LeaseOutcome::Held(lease) = world.store.lease(&table, "the run").await.unwrap() else {
         panic!("the lease is free")

@@ -1,6 +1,11 @@
 //! `hambar schedule` as it is used: pipelines that are due run as processes, whatever ends these or the scheduler leaves
 //! exactly one row of each, and of two schedulers on one store one works.
 
+mod deaths;
+mod rules;
+mod soak;
+mod upkeep;
+
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -19,15 +24,34 @@ struct Scheduling(Child);
 
 impl Scheduling {
     fn start(workshop: &Workshop, environment: &[(&str, &str)]) -> Self {
+        Self::of(workshop, &["schedule"], environment)
+    }
+
+    /// A server, which looks after schedules too.
+    fn serve(workshop: &Workshop) -> Self {
+        Self::of(workshop, &["serve", "--listen", "127.0.0.1:0"], &[])
+    }
+
+    fn of(workshop: &Workshop, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let log = std::fs::File::options().create(true).append(true).open(workshop.path().join("log.txt")).unwrap();
-        let mut command = workshop.command(&["schedule"]);
+        let mut command = workshop.command(arguments);
         command.envs(environment.iter().copied());
         Self(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap())
     }
 
+    /// The runs that it has under way, as processes.
+    fn children(&self) -> Vec<Pid> {
+        let text = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.0.id())).unwrap_or_default();
+        text.split_whitespace().map(|pid| Pid::from_raw(pid.parse().unwrap())).collect()
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.0.id()).unwrap()), signal).unwrap();
+    }
+
     /// Ends it as an operator does; returns its exit code.
     fn stop(&mut self) -> Option<i32> {
-        kill(Pid::from_raw(i32::try_from(self.0.id()).unwrap()), Signal::SIGTERM).unwrap();
+        self.signal(Signal::SIGTERM);
         self.0.wait().unwrap().code()
     }
 
@@ -58,6 +82,43 @@ fn workshop(provider: &Provider, targets: &[&str], settings: &str) -> Workshop {
     workshop
         .write("hambar.toml", &format!("{known}\n[schedule]\nlook_seconds = 1\nper_host_max = 9\n{settings}\n{never}"));
     workshop
+}
+
+/// Replaces the schedule of a pipeline.
+fn reschedule(workshop: &Workshop, table: &str, schedule: &str) {
+    let file = workshop.path().join(format!("pipelines/{}.toml", table.replace('.', "/")));
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains(YEARLY));
+    std::fs::write(&file, text.replacen(YEARLY, &format!("[schedule]\n{schedule}\n"), 1)).unwrap();
+}
+
+/// What the schedulers have said.
+fn log(workshop: &Workshop) -> String {
+    std::fs::read_to_string(workshop.path().join("log.txt")).unwrap_or_default()
+}
+
+/// Everything that must be true of `system.runs` whatever happened: each started run has one row, no pipeline ran twice at
+/// a time, and nothing is under way any more.
+#[track_caller]
+fn settled(workshop: &Workshop) {
+    assert_eq!(workshop.files("store/schedule").len(), 0);
+    let rows = workshop.rows("SELECT run FROM system.runs");
+    assert!(rows.windows(2).all(|pair| pair[0] != pair[1]), "a run has two rows: {rows:?}");
+    let log = log(workshop);
+    let started: Vec<&str> = log.lines().filter(|line| line.contains("run started")).filter_map(run_of).collect();
+    assert!(!started.is_empty(), "{log}");
+    for run in started {
+        assert!(rows.iter().any(|row| row == run), "run {run} has no row\n{log}");
+    }
+    let overlaps = "SELECT a.run, b.run FROM system.runs a JOIN system.runs b ON a.pipeline = b.pipeline AND a.run < b.run \
+        AND a.started_at < b.finished_at AND b.started_at < a.finished_at \
+        WHERE a.outcome <> 'busy' AND b.outcome <> 'busy' AND a.pid IS NOT NULL AND b.pid IS NOT NULL";
+    assert_eq!(workshop.rows(overlaps), Vec::<String>::new(), "{log}");
+}
+
+/// The id in a line of the log.
+fn run_of(line: &str) -> Option<&str> {
+    line.split_once(" run=").and_then(|(_, rest)| rest.split_whitespace().next())
 }
 
 fn rows(count: u64) -> String {
@@ -91,8 +152,7 @@ fn wait_for(workshop: &Workshop, count: usize) -> Vec<String> {
         if found.len() >= count {
             return found;
         }
-        let log = std::fs::read_to_string(workshop.path().join("log.txt")).unwrap_or_default();
-        assert!(since.elapsed() < WAIT_MAX, "{found:?}\n{log}");
+        assert!(since.elapsed() < WAIT_MAX, "{found:?}\n{}", log(workshop));
         std::thread::sleep(Duration::from_millis(300));
     }
 }
@@ -111,30 +171,12 @@ fn what_is_due_runs_and_is_listed() {
     assert_eq!(workshop.value("SELECT count(*) FROM t.p0"), "10");
     assert_eq!(workshop.value("SELECT error_class FROM system.runs WHERE pipeline = 't.p1'"), "refused");
     let listed = workshop.hambar(&["schedule", "--list", "--format", "csv"]).ok();
-    assert!(listed.contains("-01-01 00:00:00 UTC,later,Changed at"), "{listed}");
-    let log = std::fs::read_to_string(workshop.path().join("log.txt")).unwrap();
+    assert!(listed.contains("later,failed (refused) at"), "{listed}");
+    assert!(listed.contains("-01-01 00:00:00 UTC,later,changed at"), "{listed}");
+    let log = log(&workshop);
     assert!(log.contains("wrong.toml") && log.contains("run ended"), "{log}");
     assert_eq!(workshop.files("store/schedule").len(), 0);
     workshop.fsck();
-}
-
-#[test]
-fn a_run_that_dies_at_any_stop_has_one_row_and_its_data_once() {
-    for point in ["after_lease", "after_decode", "before_commit", "after_commit", "before_report", "after_report"] {
-        let provider = Provider::start();
-        provider.publish("/a.csv", &rows(10));
-        let workshop = workshop(&provider, &["/a.csv"], "");
-        let mut scheduling = Scheduling::start(&workshop, &[("HAMBAR_FAULT_POINT", point)]);
-        let expected = if point == "after_report" { "t.p0,committed" } else { "t.p0,failed" };
-        assert_eq!(wait_for(&workshop, 1), [expected], "{point}");
-        assert_eq!(scheduling.stop(), Some(0), "{point}");
-        if expected == "t.p0,failed" {
-            let error = workshop.value("SELECT error_class || ' ' || error FROM system.runs");
-            assert!(error.starts_with("internal the process of the run was ended by signal 6"), "{point}: {error}");
-        }
-        workshop.run("t.p0");
-        assert_eq!(workshop.value("SELECT count(*), count(DISTINCT id) FROM t.p0"), "10,10", "{point}");
-    }
 }
 
 #[test]
@@ -162,66 +204,5 @@ fn a_scheduler_that_is_told_to_stop_stops_its_runs_and_makes_up_for_them() {
     assert_eq!(scheduling.stop(), Some(0));
     assert_eq!(runs(&workshop), ["t.p0,cancelled"]);
     let listed = workshop.hambar(&["schedule", "--list", "--format", "csv"]).ok();
-    assert!(listed.contains("Cancelled at") && !listed.contains("-01-01 "), "{listed}");
-}
-
-#[test]
-fn of_two_schedulers_one_works_and_the_other_takes_over_what_is_left() {
-    let provider = Provider::start();
-    let targets = ["/0.csv", "/1.csv", "/2.csv", "/3.csv", "/4.csv", "/5.csv"];
-    for target in targets {
-        // A second and a half each.
-        provider.offer(target, Answer::ok(rows(10)).trickle(4, Duration::from_millis(100)));
-    }
-    let workshop = workshop(&provider, &targets, "runs_max = 1");
-    let mut first = Scheduling::start(&workshop, &[]);
-    wait_for(&workshop, 1);
-    let mut second = Scheduling::start(&workshop, &[]);
-    wait_for(&workshop, 2);
-    // It may have a run under way, which goes on without it.
-    first.kill();
-    let found = wait_for(&workshop, targets.len());
-    let expected: Vec<String> = (0..targets.len()).map(|index| format!("t.p{index},committed")).collect();
-    assert_eq!(found, expected);
-    let overlaps = "SELECT count(*) FROM system.runs a JOIN system.runs b ON a.pipeline = b.pipeline AND a.run <> b.run \
-        AND a.started_at <= b.finished_at AND b.started_at <= a.finished_at";
-    assert_eq!(workshop.value(overlaps), "0");
-    assert_eq!(second.stop(), Some(0));
-    assert_eq!(workshop.files("store/schedule").len(), 0);
-    for index in 0..targets.len() {
-        assert_eq!(workshop.value(&format!("SELECT count(*) FROM t.p{index}")), "10");
-    }
-}
-
-#[test]
-fn nothing_is_lost_or_doubled_when_schedulers_are_killed_again_and_again() {
-    let provider = Provider::start();
-    let targets = ["/0.csv", "/1.csv", "/2.csv", "/3.csv"];
-    for target in targets {
-        provider.offer(target, Answer::ok(rows(10)).trickle(4, Duration::from_millis(60)));
-    }
-    let workshop = workshop(&provider, &targets, "");
-    // Milliseconds after which each scheduler dies.
-    for delay in [150, 400, 700, 1000, 1300, 600] {
-        let mut scheduling = Scheduling::start(&workshop, &[]);
-        std::thread::sleep(Duration::from_millis(delay));
-        scheduling.kill();
-    }
-    let mut last = Scheduling::start(&workshop, &[]);
-    let since = Instant::now();
-    loop {
-        let found = runs(&workshop);
-        let committed = found.iter().filter(|run| run.ends_with(",committed")).count();
-        if committed == targets.len() && workshop.files("store/schedule").is_empty() {
-            break;
-        }
-        assert!(since.elapsed() < WAIT_MAX, "{found:?}");
-        std::thread::sleep(Duration::from_millis(500));
-    }
-    assert_eq!(last.stop(), Some(0));
-    for index in 0..targets.len() {
-        assert_eq!(workshop.value(&format!("SELECT count(*), count(DISTINCT id) FROM t.p{index}")), "10,10");
-    }
-    runs(&workshop);
-    workshop.fsck();
+    assert!(listed.contains("cancelled at") && !listed.contains("-01-01 "), "{listed}");
 }
