@@ -1,7 +1,5 @@
-//! The runs that the store knows, for the scheduler: rows of `system.runs` and `system.maintenance`, read in a query
-//! worker when there are new ones.
+//! The runs that the store knows, for the scheduler: rows of `system.runs`, read in a query worker when there are new ones.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -12,7 +10,7 @@ use futures::StreamExt;
 use hambar_core::{StoreError, TableName};
 use hambar_lake::Lake;
 use hambar_query::{QueryLimits, QueryWorkers, Question};
-use hambar_run::schedule::{Ending, JobName, Ledger, LedgerError, PastRun, RUNS_KEPT, Upkeep};
+use hambar_run::schedule::{Ending, JobName, Ledger, LedgerError, PastRun, RUNS_KEPT};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Mutex;
 
@@ -24,16 +22,19 @@ const OVERLAP: SignedDuration = SignedDuration::from_hours(1);
 /// Nothing starts or stops while past runs are read.
 const READ_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// Reads system tables.
+/// Where runs are recorded.
+const TABLE: &str = "system.runs";
+
+/// Reads the table of runs.
 #[derive(Debug)]
 pub(crate) struct StoreLedger {
     lake: Lake,
     workers: QueryWorkers,
     limits: QueryLimits,
-    known: Mutex<BTreeMap<TableName, Known>>,
+    known: Mutex<Option<Known>>,
 }
 
-/// What has been read of a table.
+/// What has been read of the table.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     version: u64,
@@ -50,20 +51,20 @@ impl StoreLedger {
         Ok(Self { lake, workers, limits, known: Mutex::default() })
     }
 
-    /// Reads what `table` has that is new; nothing where it has no newer version, or is not there.
-    async fn of(&self, table: &str, known: &mut BTreeMap<TableName, Known>) -> Result<Vec<(JobName, PastRun)>> {
-        let name: TableName = table.parse()?;
+    /// Reads what the table has that is new; nothing where it has no newer version, or is not there.
+    async fn read(&self, known: &mut Option<Known>) -> Result<Vec<(JobName, PastRun)>> {
+        let name: TableName = TABLE.parse()?;
         let version = match self.lake.log_state(&name, None).await {
             Ok(state) => state.version,
             Err(StoreError::Missing { .. }) => return Ok(Vec::new()),
             Err(error) => return Err(error.into()),
         };
-        let before = known.get(&name).copied();
+        let before = *known;
         if before.is_some_and(|before| before.version == version) {
             return Ok(Vec::new());
         }
         let since = before.and_then(|before| before.newest?.checked_sub(OVERLAP).ok());
-        let question = Question::new(statement(table, since), self.limits.clone());
+        let question = Question::new(statement(since), self.limits.clone());
         let mut rows = self.workers.run(&question).await?;
         let mut found = Vec::new();
         while let Some(batch) = rows.next().await {
@@ -71,10 +72,10 @@ impl StoreLedger {
             found.extend((0..batch.num_rows()).filter_map(|row| past_run(&batch, row)));
         }
         if rows.is_truncated() {
-            bail!("the runs in `{table}` are more than a query may return");
+            bail!("the runs in `{TABLE}` are more than a query may return");
         }
         let newest = found.iter().map(|(_, run)| run.finished_at).max().max(before.and_then(|before| before.newest));
-        known.insert(name, Known { version, newest });
+        *known = Some(Known { version, newest });
         Ok(found)
     }
 }
@@ -83,28 +84,20 @@ impl StoreLedger {
 impl Ledger for StoreLedger {
     async fn news(&self) -> Result<Vec<(JobName, PastRun)>, LedgerError> {
         let mut known = self.known.lock().await;
-        let mut found = Vec::new();
-        for table in ["system.runs", "system.maintenance"] {
-            let more = self.of(table, &mut known).await.with_context(|| format!("read `{table}`"));
-            found.extend(more.map_err(LedgerError::from)?);
-        }
-        Ok(found)
+        let found = self.read(&mut known).await.with_context(|| format!("read `{TABLE}`"));
+        found.map_err(LedgerError::from)
     }
 }
 
 /// The newest runs of each job, and of each outcome the newest: when a table last changed may be long ago.
-fn statement(table: &str, since: Option<Timestamp>) -> String {
-    let (job, run) = match table {
-        "system.runs" => ("pipeline", "run, error_class"),
-        _ => ("action", "detail AS run, CAST(NULL AS VARCHAR) AS error_class"),
-    };
+fn statement(since: Option<Timestamp>) -> String {
     let is_new = since.map_or_else(String::new, |since| format!(" AND finished_at >= '{since}'"));
     format!(
-        "SELECT job, run, error_class, outcome, started_at, finished_at FROM (\
-         SELECT {job} AS job, {run}, outcome, started_at, finished_at, \
-         row_number() OVER (PARTITION BY {job} ORDER BY started_at DESC) AS place, \
-         row_number() OVER (PARTITION BY {job}, outcome ORDER BY started_at DESC) AS place_of_outcome \
-         FROM {table} WHERE {job} IS NOT NULL AND started_at IS NOT NULL{is_new}) \
+        "SELECT pipeline, run, error_class, outcome, started_at, finished_at FROM (\
+         SELECT pipeline, run, error_class, outcome, started_at, finished_at, \
+         row_number() OVER (PARTITION BY pipeline ORDER BY started_at DESC) AS place, \
+         row_number() OVER (PARTITION BY pipeline, outcome ORDER BY started_at DESC) AS place_of_outcome \
+         FROM {TABLE} WHERE pipeline IS NOT NULL AND started_at IS NOT NULL{is_new}) \
          WHERE place <= {RUNS_KEPT} OR place_of_outcome = 1"
     )
 }
@@ -118,23 +111,12 @@ fn past_run(batch: &RecordBatch, row: usize) -> Option<(JobName, PastRun)> {
         let column = batch.column_by_name(name)?.as_primitive_opt::<TimestampMicrosecondType>()?;
         column.is_valid(row).then(|| Timestamp::from_microsecond(column.value(row)).ok()).flatten()
     };
-    let job = text("job")?;
-    let upkeep = Upkeep::ALL.into_iter().find(|upkeep| upkeep.action() == job);
-    let name = match upkeep {
-        Some(upkeep) => JobName::Upkeep(upkeep),
-        None => JobName::Pipeline(job.parse().ok()?),
-    };
-    let run = text("run")?;
-    // The detail of upkeep begins with `run <id>`.
-    let run = match upkeep {
-        Some(_) => run.strip_prefix("run ")?.split([',', ':']).next()?.to_owned(),
-        None => run,
-    };
+    let name = JobName::from_text(&text("pipeline")?)?;
     let started_at = instant("started_at")?;
     Some((
         name,
         PastRun {
-            run,
+            run: text("run")?,
             started_at,
             finished_at: instant("finished_at").unwrap_or(started_at),
             ending: Ending::from_words(&text("outcome")?, text("error_class").as_deref()),

@@ -31,19 +31,11 @@ impl Upkeep {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Optimize, Self::Vacuum];
 
-    /// Returns the command that does it.
+    /// Returns the command that does it, which is its name in `system.runs.pipeline`, too.
     pub fn command(self) -> &'static str {
         match self {
             Self::Optimize => "optimize",
             Self::Vacuum => "vacuum",
-        }
-    }
-
-    /// Returns the word in `system.maintenance.action`.
-    pub fn action(self) -> &'static str {
-        match self {
-            Self::Optimize => "scheduled_optimize",
-            Self::Vacuum => "scheduled_vacuum",
         }
     }
 }

@@ -52,36 +52,20 @@ impl Unwritten {
         }
     }
 
-    /// The row, and the table that it belongs in.
-    pub(super) fn row(&self, job: &JobName, host: &HostInfo) -> (SystemTable, RecordBatch) {
-        let mut row: Vec<(&'static str, Cell)> = vec![
+    /// The row of `system.runs`; in place of a pipeline, upkeep has its own name there.
+    pub(super) fn row(&self, job: &JobName, host: &HostInfo) -> RecordBatch {
+        let row: Vec<(&'static str, Cell)> = vec![
+            ("run", self.run.clone().into()),
+            ("pipeline", job.to_string().into()),
             ("started_at", self.started_at.into()),
             ("finished_at", self.finished_at.into()),
             ("outcome", self.outcome.clone().into()),
+            ("error_class", self.class.map(|class| class.name().to_owned()).into()),
+            ("error", self.error.clone().into()),
+            ("host", host.host.clone().into()),
+            ("pid", u64::from(host.pid).into()),
+            ("hambar_version", host.version.clone().into()),
         ];
-        let table = match job {
-            JobName::Pipeline(pipeline) => {
-                row.extend([
-                    ("run", self.run.clone().into()),
-                    ("pipeline", pipeline.to_string().into()),
-                    ("error_class", self.class.map(|class| class.name().to_owned()).into()),
-                    ("error", self.error.clone().into()),
-                    ("host", host.host.clone().into()),
-                    ("pid", u64::from(host.pid).into()),
-                    ("hambar_version", host.version.clone().into()),
-                ]);
-                SystemTable::Runs
-            }
-            JobName::Upkeep(upkeep) => {
-                let class = self.class.map_or_else(String::new, |class| format!(", class {class}"));
-                let error = self.error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
-                row.extend([
-                    ("action", upkeep.action().into()),
-                    ("detail", format!("run {}{class}{error}", self.run).into()),
-                ]);
-                SystemTable::Maintenance
-            }
-        };
-        (table, system_batch(table, &[row]))
+        system_batch(SystemTable::Runs, &[row])
     }
 }

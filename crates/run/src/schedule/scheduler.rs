@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use hambar_core::{Chain, ErrorClass, Lease, LeaseOutcome, StoreError, TableName};
+use hambar_core::{Chain, ErrorClass, Lease, LeaseOutcome, StoreError, SystemTable, TableName};
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -341,8 +341,8 @@ impl Scheduler {
         if history.has(&row.run) {
             return true;
         }
-        let (table, batch) = row.row(job, &self.parts.host);
-        if let Err(error) = self.parts.store.append_system(table, batch).await {
+        let batch = row.row(job, &self.parts.host);
+        if let Err(error) = self.parts.store.append_system(SystemTable::Runs, batch).await {
             warn!(%job, run = %row.run, error = %Chain(&error), "the row of a run is not written yet");
             return false;
         }

@@ -144,19 +144,19 @@ fn a_server_and_a_scheduler_look_after_one_store_and_outlive_each_other() {
     reschedule(&workshop, "t.p2", "cron = \"0 3 * * 1\"\ntimezone = \"Europe/Sofia\"\npriority = \"low\"");
     let mut server = Scheduling::serve(&workshop);
     let since = Instant::now();
-    while workshop.files("store/schedule").is_empty() {
-        assert!(since.elapsed() < WAIT_MAX, "{}", log(&workshop));
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let at_work_on = |count: usize| {
+        while provider.server().asked().len() < count {
+            assert!(since.elapsed() < WAIT_MAX, "{}", log(&workshop));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    at_work_on(1);
     let mut scheduler = Scheduling::start(&workshop, &[]);
     // In the middle of the first run, which goes on alone; the other one takes over and waits for it.
     server.kill();
     assert_eq!(wait_for(&workshop, 1), ["t.p0,committed"]);
     let mut server = Scheduling::serve(&workshop);
-    while workshop.files("store/schedule").is_empty() && runs(&workshop).len() < 3 {
-        assert!(since.elapsed() < WAIT_MAX, "{}", log(&workshop));
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    at_work_on(2);
     scheduler.kill();
     assert_eq!(wait_for(&workshop, 3), ["t.p0,committed", "t.p1,committed", "t.p2,committed"]);
     let mut scheduler = Scheduling::start(&workshop, &[]);
