@@ -81,11 +81,11 @@ def test_messages_of_the_driver_become_errors() -> None:
         return flight.problem_of(text)
 
     wrong = of(
-        "INVALID_ARGUMENT: [FlightSQL] column `x` (a) does not exist (line 1, column 8)\nhint: there is `y` (InvalidArgument; Prepare)"
+        "INVALID_ARGUMENT: [FlightSQL] column `x` (a) is missing (line 1, column 8)\nhint: use `y` (InvalidArgument; Prepare)"
     )
     assert isinstance(wrong, hambar.QueryError)
-    assert wrong.detail == "column `x` (a) does not exist (line 1, column 8)"
-    assert wrong.hint == "there is `y`"
+    assert wrong.detail == "column `x` (a) is missing (line 1, column 8)"
+    assert wrong.hint == "use `y`"
     assert isinstance(of("UNAUTHENTICATED: [FlightSQL] no token (Unauthenticated; ExecuteQuery)"), hambar.DeniedError)
     assert isinstance(
         of("UNKNOWN: [FlightSQL] the answer was cut off after 3 rows (ResourceExhausted; DoGet)"), hambar.TruncatedError
