@@ -9,7 +9,7 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use futures::TryStreamExt;
 use hambar_core::{ErrorClass, TableName};
 use hambar_lake::Lake;
-use hambar_query::{QueryError, QueryLimits, QueryPool, Question};
+use hambar_query::{QueryError, QueryLimits, QueryPool, Question, RowStream};
 use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -41,6 +41,28 @@ pub struct Dataset {
     pub key: Vec<String>,
     /// Whether its values may be given to people outside the cluster.
     pub may_be_passed_on: bool,
+    /// Its columns as they were declared.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub columns: Vec<Column>,
+}
+
+/// A column as it was declared.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its type, as pipeline files write it.
+    pub kind: String,
+    /// What the provider calls it.
+    #[serde(default)]
+    pub source_name: String,
+    /// What it holds.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// What its values are measured in.
+    #[serde(default)]
+    pub unit: Option<String>,
 }
 
 /// The declarations of all tables.
@@ -117,21 +139,45 @@ impl Catalogue {
             return Ok(Arc::default());
         }
         let question = Question::new(STATEMENT, self.limits.clone());
-        let mut rows = self.pool.run(&question, CancellationToken::new()).await?;
+        let rows = self.pool.run(&question, CancellationToken::new()).await?;
         let version = rows.versions().first().map_or(0, |read| read.version);
         let mut datasets = BTreeMap::new();
-        while let Some(batch) = rows.try_next().await? {
-            datasets.extend((0..batch.num_rows()).filter_map(|row| dataset(&batch, row)));
-        }
         // Tables without their terms would be served as if there were none.
-        if rows.is_truncated() {
-            let message = "the declarations of all tables do not fit the limits of a query's result".to_owned();
-            return Err(QueryError::Execute { class: ErrorClass::Limit, message });
+        for batch in all(rows, "the list of declarations").await? {
+            datasets.extend((0..batch.num_rows()).filter_map(|row| dataset(&batch, row)));
         }
         let datasets = Arc::new(datasets);
         *known = Some(Known { version, looked_at: Instant::now(), datasets: Arc::clone(&datasets) });
         Ok(datasets)
     }
+
+    /// Answers a question of the server itself, which may see everything. `limits` only tighten those of the server.
+    ///
+    /// # Errors
+    /// Where it fails or is stopped, or its answer does not fit.
+    pub(crate) async fn ask(
+        &self,
+        sql: &str,
+        limits: &QueryLimits,
+        stop: &CancellationToken,
+    ) -> Result<Vec<RecordBatch>, QueryError> {
+        let question = Question::new(sql, limits.at_most(&self.limits));
+        let rows = self.pool.run(&question, stop.child_token()).await?;
+        all(rows, "the answer").await
+    }
+}
+
+/// Returns all rows, or says that `what` is too much.
+async fn all(mut rows: RowStream, what: &str) -> Result<Vec<RecordBatch>, QueryError> {
+    let mut batches = Vec::new();
+    while let Some(batch) = rows.try_next().await? {
+        batches.push(batch);
+    }
+    if rows.is_truncated() {
+        let message = format!("{what} does not fit the limits of a query's result");
+        return Err(QueryError::Execute { class: ErrorClass::Limit, message });
+    }
+    Ok(batches)
 }
 
 fn dataset(batch: &RecordBatch, row: usize) -> Option<(TableName, Dataset)> {
@@ -140,6 +186,7 @@ fn dataset(batch: &RecordBatch, row: usize) -> Option<(TableName, Dataset)> {
         column.is_valid(row).then(|| column.value(row).to_owned())
     };
     let name = text("dataset")?.parse().ok()?;
+    let spec: Spec = text("spec").and_then(|spec| serde_json::from_str(&spec).ok()).unwrap_or_default();
     let dataset = Dataset {
         title: text("title"),
         description: text("description"),
@@ -147,13 +194,18 @@ fn dataset(batch: &RecordBatch, row: usize) -> Option<(TableName, Dataset)> {
         citation: text("citation"),
         landing_page: text("landing_page"),
         licence: text("licence"),
-        key: text("spec").and_then(|spec| key_of(&spec)).unwrap_or_default(),
+        key: spec.key,
+        columns: spec.columns,
         may_be_passed_on: text("redistribution").as_deref() == Some("allowed"),
     };
     Some((name, dataset))
 }
 
-fn key_of(spec: &str) -> Option<Vec<String>> {
-    let spec: serde_json::Value = serde_json::from_str(spec).ok()?;
-    Some(spec.get("key")?.as_array()?.iter().filter_map(|name| Some(name.as_str()?.to_owned())).collect())
+/// What is read of a declaration.
+#[derive(Debug, Default, serde::Deserialize)]
+struct Spec {
+    #[serde(default)]
+    key: Vec<String>,
+    #[serde(default)]
+    columns: Vec<Column>,
 }

@@ -7,13 +7,14 @@ mod access;
 mod catalogue;
 mod front;
 mod net;
+mod page;
 mod rest;
 
 pub use access::{
     AccessError, Anonymous, Authenticator, Members, MembersState, NewToken, Organisation, Principal, Role, Scope,
     ScramVerifier, TokenRecord, TokenSecret,
 };
-pub use catalogue::{Catalogue, Dataset};
+pub use catalogue::{Catalogue, Column, Dataset};
 pub use front::{
     AdmissionLimits, Answer, Ask, AskedLimits, Cancelled, FrontError, FrontSettings, Metrics, Protocol, QueryFront,
     QueryId, RunningQuery, ScheduleLoad, Source, TableFreshness,

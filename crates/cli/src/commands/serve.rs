@@ -59,7 +59,7 @@ pub(crate) async fn serve(context: &Context, arguments: &ServeArguments) -> Resu
     let anonymous = if settings.anonymous { Anonymous::Reads(settings.public.clone()) } else { Anonymous::Refused };
     let authenticator = Authenticator::new(members, catalogue, anonymous, Arc::clone(&context.clock));
     let stop = CancellationToken::new();
-    let http = http_settings(&settings);
+    let http = http_settings(&settings, security, access);
     let routes = router(front.clone(), authenticator.clone(), http.clone(), stop.clone());
     let scheme = if tls.is_some() { "https" } else { "http" };
     let duty = match context.config.schedule.in_server && !arguments.no_schedules {
@@ -201,7 +201,7 @@ fn front_settings(context: &Context, settings: &ServerConfig) -> Result<FrontSet
     })
 }
 
-fn http_settings(settings: &ServerConfig) -> HttpSettings {
+fn http_settings(settings: &ServerConfig, security: Security, access: Access) -> HttpSettings {
     let connections = &settings.connections;
     let seconds = Duration::from_secs;
     HttpSettings {
@@ -212,6 +212,8 @@ fn http_settings(settings: &ServerConfig) -> HttpSettings {
         write_time_max: seconds(connections.write_seconds_max),
         cache_bytes_max: settings.cache_bytes_max,
         open_metrics: settings.open_metrics,
+        access,
+        security,
         trusted_proxies: settings.trusted_proxies.clone(),
     }
 }

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::attempts::Attempts;
+use super::session::{self, NewSession};
 use super::steady::Steady;
 use super::{Members, MembersState, Principal, TokenRecord};
 use crate::catalogue::Catalogue;
@@ -176,6 +177,33 @@ impl Authenticator {
             }
         }
         Err(self.refused(address))
+    }
+
+    /// Begins a session of the holder of a token, who shows it in a form.
+    ///
+    /// # Errors
+    /// As [`Self::token`].
+    pub(crate) async fn log_in(
+        &self,
+        secret: &str,
+        address: Option<IpAddr>,
+    ) -> Result<(Principal, NewSession), AccessError> {
+        let principal = self.token(secret, address).await?;
+        let state = self.members.state().await?;
+        let record = principal.token().and_then(|id| state.token(id)).ok_or(AccessError::Token)?;
+        Ok((principal, session::begin(record, self.now(&state))))
+    }
+
+    /// Returns whoever's session a cookie proves; nobody where it has ended, or never was one.
+    ///
+    /// # Errors
+    /// Where the store does not tell about members.
+    pub(crate) async fn session(&self, cookie: &str) -> Result<Option<Principal>, AccessError> {
+        let Some(claim) = session::claim(cookie) else { return Ok(None) };
+        let state = self.members.state().await?;
+        let now = self.now(&state);
+        let record = state.token(claim.token).filter(|record| claim.is_proven(record, now));
+        Ok(record.map(Principal::member))
     }
 
     /// Counts a proof that failed, and says which failure it is.

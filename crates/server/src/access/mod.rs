@@ -5,11 +5,12 @@ mod attempts;
 mod authenticator;
 mod members;
 mod principal;
+pub(crate) mod session;
 mod steady;
 mod token;
 
 pub use authenticator::{AccessError, Anonymous, Authenticator};
 pub use members::{Members, MembersState, NewToken, Organisation, TokenRecord};
 pub use principal::{Principal, Role, Scope};
-pub(crate) use token::hash as fingerprint;
 pub use token::{ScramVerifier, TokenSecret};
+pub(crate) use token::{hash as fingerprint, random_id};

@@ -75,6 +75,11 @@ impl Admission {
         (state.running, state.queued)
     }
 
+    /// Returns how many may run and wait.
+    pub(crate) fn limits(&self) -> &AdmissionLimits {
+        &self.limits
+    }
+
     /// Waits for a turn.
     pub(crate) async fn turn(&self, party: &Party) -> Result<Turn, FrontError> {
         let Some((ticket, turn)) = self.enter(party)? else {

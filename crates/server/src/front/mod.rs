@@ -119,6 +119,17 @@ pub struct FrontSettings {
     pub audit_every: Duration,
 }
 
+/// How busy a front is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Load<'a> {
+    /// Queries that run.
+    pub(crate) running: usize,
+    /// Queries that wait.
+    pub(crate) queued: usize,
+    /// How many may.
+    pub(crate) limits: &'a AdmissionLimits,
+}
+
 /// Admits and runs queries. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct QueryFront {
@@ -306,6 +317,33 @@ impl QueryFront {
             ("address", address.map(|address| address.to_string()).into()),
             ("outcome", "refused".into()),
         ]);
+    }
+
+    /// Writes a login down.
+    pub(crate) fn logged_in(&self, protocol: Protocol, address: Option<IpAddr>, principal: &Principal) {
+        let owned = |text: Option<&str>| Cell::Text(text.map(str::to_owned));
+        tracing::info!(member = %principal.name(), protocol = protocol.name(), "logged in");
+        self.inner.audit.add(vec![
+            ("started_at", self.inner.clock.now().into()),
+            ("event", "login".into()),
+            ("member", principal.name().into()),
+            ("organisation", owned(principal.organisation())),
+            ("token", owned(principal.token())),
+            ("protocol", protocol.name().into()),
+            ("address", address.map(|address| address.to_string()).into()),
+            ("outcome", "accepted".into()),
+        ]);
+    }
+
+    /// Returns the instant, by the clock of the server.
+    pub(crate) fn now(&self) -> jiff::Timestamp {
+        self.inner.clock.now()
+    }
+
+    /// Returns how many queries run and wait, and how many may.
+    pub(crate) fn load(&self) -> Load<'_> {
+        let (running, queued) = self.inner.admission.load();
+        Load { running, queued, limits: self.inner.admission.limits() }
     }
 
     /// Stops the queries of principals whose token ends, until the front is stopped. Run it beside the listeners.

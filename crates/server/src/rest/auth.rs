@@ -1,4 +1,5 @@
-//! Who sends a request: a bearer token, or the same token as the password of basic authentication.
+//! Who sends a request: a bearer token, the same token as the password of basic authentication, or the session of the
+//! web page.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -16,6 +17,13 @@ use crate::front::Protocol;
 
 /// Names under which others take tokens in addresses, where proxies and logs keep them.
 const NOT_IN_ADDRESSES: [&str; 4] = ["token", "access_token", "api_key", "apikey"];
+
+/// The cookie of the web page's sessions.
+pub(crate) const SESSION_COOKIE: &str = "hambar_session";
+/// What scripts of our own pages send along.
+const OWN_SCRIPT: HeaderName = HeaderName::from_static("x-hambar");
+/// Where browsers say whose page a request comes from.
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Where proxies say whom they speak for.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -35,28 +43,86 @@ impl FromRequestParts<State> for Asker {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
-        let peer = parts.extensions.get::<Peer>().map(|Peer(peer)| peer.ip().to_canonical());
-        let address = peer.map(|peer| client(peer, &parts.headers, &state.settings.trusted_proxies));
-        let in_address = parts.uri.query().unwrap_or_default();
-        let names = url::form_urlencoded::parse(in_address.as_bytes()).map(|(name, _)| name.to_lowercase());
-        if names.into_iter().any(|name| NOT_IN_ADDRESSES.contains(&name.as_str())) {
-            let problem = Problem::bad_request("a token in an address ends up in logs and is not taken");
-            return Err(problem.hint("send the header `Authorization: Bearer hbr_…`, and revoke this token"));
-        }
-        let principal = match secret(&parts.headers)? {
-            Shown::Nothing => state.authenticator.anonymous(address).await,
-            Shown::Secret(secret) => state.authenticator.token(&secret, address).await,
-            Shown::Garbage => Err(state.authenticator.refused(address)),
-        };
-        match principal {
-            Ok(principal) => Ok(Self { principal: Arc::new(principal), address }),
-            Err(error) => {
-                if matches!(error, AccessError::Token | AccessError::Tried) {
-                    state.front.login_refused(Protocol::Http, address, &error);
-                }
-                Err(error.into())
+        let known = identify(parts, state).await?;
+        // A browser adds the cookie to whatever another site makes it send. It does not let that site add a header.
+        if known.session.is_some() && !parts.method.is_safe() {
+            let is_own = parts.headers.contains_key(OWN_SCRIPT) && is_same_origin(&parts.headers);
+            if !is_own {
+                let problem = Problem::denied("a session changes something only for the pages of this server");
+                return Err(problem.hint("send the header `X-Hambar: 1`, or a token instead of the cookie"));
             }
         }
+        Ok(Self { principal: known.principal, address: known.address })
+    }
+}
+
+/// Whoever sends a request, and by which session.
+#[derive(Debug, Clone)]
+pub(crate) struct Identified {
+    pub(crate) principal: Arc<Principal>,
+    pub(crate) address: Option<IpAddr>,
+    /// The cookie that proved it, where that did.
+    pub(crate) session: Option<String>,
+}
+
+/// Finds out who sends a request. What it shows decides: a token that is not valid is not a lack of one. A session that
+/// has ended is.
+pub(crate) async fn identify(parts: &Parts, state: &State) -> Result<Identified, Problem> {
+    let address = address(parts, state);
+    let in_address = parts.uri.query().unwrap_or_default();
+    let names = url::form_urlencoded::parse(in_address.as_bytes()).map(|(name, _)| name.to_lowercase());
+    if names.into_iter().any(|name| NOT_IN_ADDRESSES.contains(&name.as_str())) {
+        let problem = Problem::bad_request("a token in an address ends up in logs and is not taken");
+        return Err(problem.hint("send the header `Authorization: Bearer hbr_…`, and revoke this token"));
+    }
+    let principal = match secret(&parts.headers)? {
+        Shown::Nothing => {
+            if let Some(cookie) = cookie(&parts.headers, SESSION_COOKIE)
+                && let Some(principal) = state.authenticator.session(cookie).await?
+            {
+                let session = Some(cookie.to_owned());
+                return Ok(Identified { principal: Arc::new(principal), address, session });
+            }
+            state.authenticator.anonymous(address).await
+        }
+        Shown::Secret(secret) => state.authenticator.token(&secret, address).await,
+        Shown::Garbage => Err(state.authenticator.refused(address)),
+    };
+    match principal {
+        Ok(principal) => Ok(Identified { principal: Arc::new(principal), address, session: None }),
+        Err(error) => {
+            if matches!(error, AccessError::Token | AccessError::Tried) {
+                state.front.login_refused(Protocol::Http, address, &error);
+            }
+            Err(error.into())
+        }
+    }
+}
+
+/// Returns where a request comes from.
+pub(crate) fn address(parts: &Parts, state: &State) -> Option<IpAddr> {
+    let peer = parts.extensions.get::<Peer>().map(|Peer(peer)| peer.ip().to_canonical());
+    peer.map(|peer| client(peer, &parts.headers, &state.settings.trusted_proxies))
+}
+
+/// Returns a cookie's value.
+pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let sent = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = sent.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(known, _)| *known == name).map(|(_, value)| value)
+}
+
+/// Says whether a request comes from a page of this server, as far as the browser tells: `Origin` names the host that it
+/// is sent to. Requests that are not a page's have none.
+pub(crate) fn is_same_origin(headers: &HeaderMap) -> bool {
+    let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let is_own_site = text(FETCH_SITE).is_none_or(|site| matches!(site, "same-origin" | "none"));
+    let origin = text(header::ORIGIN).and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    match (text(header::ORIGIN), text(header::HOST)) {
+        (None, _) => is_own_site,
+        (Some(_), Some(host)) => is_own_site && origin == Some(host),
+        // HTTP/2 has no `Host`; browsers that speak it send the other header.
+        (Some(_), None) => is_own_site && text(FETCH_SITE).is_some(),
     }
 }
 
@@ -132,5 +198,32 @@ mod tests {
         assert_eq!(asked("10.0.0.1", &["203.0.113.1:4711"]), "203.0.113.1");
         assert_eq!(asked("10.0.0.1", &["[2001:db8::1]:443"]), "2001:db8::1");
         assert_eq!(asked("10.0.0.1", &["203.0.113.1, unknown"]), "10.0.0.1");
+    }
+
+    #[test]
+    fn a_request_of_another_site_is_known_by_what_the_browser_says() {
+        let asked = |pairs: &[(&'static str, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.append(HeaderName::from_static(name), value.parse().unwrap());
+            }
+            is_same_origin(&headers)
+        };
+        assert!(asked(&[("host", "a:1")]));
+        assert!(asked(&[("host", "a:1"), ("origin", "http://a:1")]));
+        assert!(asked(&[("origin", "https://a"), ("sec-fetch-site", "same-origin")]));
+        assert!(!asked(&[("host", "a:1"), ("origin", "http://a:2")]));
+        assert!(!asked(&[("host", "a:1"), ("origin", "null")]));
+        assert!(!asked(&[("host", "a:1"), ("sec-fetch-site", "cross-site")]));
+        assert!(!asked(&[("origin", "https://a")]));
+    }
+
+    #[test]
+    fn cookies_are_found_by_their_name() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::COOKIE, "a=1; hambar_session=x.y.z".parse().unwrap());
+        headers.append(header::COOKIE, "b=2".parse().unwrap());
+        assert_eq!(cookie(&headers, SESSION_COOKIE), Some("x.y.z"));
+        assert_eq!((cookie(&headers, "b"), cookie(&headers, "c")), (Some("2"), None));
     }
 }

@@ -163,7 +163,7 @@ pub(crate) fn whole_response(whole: &Whole, guard: impl Send + Unpin + 'static) 
 /// What a client should know of every answer: its form, whom to name, and on which terms.
 pub(crate) fn about(headers: &mut HeaderMap, format: Format, sources: &[Source]) {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
-    headers.insert(header::VARY, HeaderValue::from_static("accept, authorization"));
+    headers.insert(header::VARY, HeaderValue::from_static("accept, authorization, cookie"));
     if format.is_file() {
         let name = format!("attachment; filename=\"hambar.{}\"", format.ending());
         if let Ok(name) = HeaderValue::from_str(&name) {

@@ -1,20 +1,20 @@
 //! HTTP: SQL and tables in every form, the queries that run, and what operators look at.
 
-mod auth;
+pub(crate) mod auth;
 mod body;
-mod cache;
+pub(crate) mod cache;
 mod compress;
-mod deliver;
+pub(crate) mod deliver;
 mod encode;
 mod format;
 mod openapi;
 mod operate;
 mod page;
 mod parameters;
-mod problem;
+pub(crate) mod problem;
 mod serve;
 mod sql;
-mod tables;
+pub(crate) mod tables;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,11 +23,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get};
+use hambar_lake::Access;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Authenticator;
 use crate::front::QueryFront;
+use crate::net::Security;
+use crate::page::{self as web, Pages};
 use cache::Results;
 pub use openapi::openapi_document;
 pub use serve::serve_http;
@@ -49,6 +52,10 @@ pub struct HttpSettings {
     pub cache_bytes_max: u64,
     /// Whether everybody may read the metrics.
     pub open_metrics: bool,
+    /// Whether the store may be written to.
+    pub access: Access,
+    /// Whether what is sent can be read on the way.
+    pub security: Security,
     /// Proxies that are believed whom they speak for (`X-Forwarded-For`).
     pub trusted_proxies: Vec<IpAddr>,
 }
@@ -59,6 +66,7 @@ pub(crate) struct State {
     pub(crate) front: QueryFront,
     pub(crate) authenticator: Authenticator,
     pub(crate) results: Arc<Results>,
+    pub(crate) pages: Arc<Pages>,
     pub(crate) settings: Arc<HttpSettings>,
     pub(crate) stopping: CancellationToken,
 }
@@ -72,8 +80,9 @@ pub fn router(
 ) -> Router {
     let results = Arc::new(Results::new(settings.cache_bytes_max));
     let body_bytes_max = settings.body_bytes_max;
-    let state = State { front, authenticator, results, settings: Arc::new(settings), stopping };
-    Router::new()
+    let pages = Arc::new(Pages::start(front.catalogue().clone(), stopping.clone()));
+    let state = State { front, authenticator, results, pages, settings: Arc::new(settings), stopping };
+    web::routes()
         .route("/api/{what}", get(sql::get).post(sql::post))
         .route("/api/queries", get(operate::queries))
         .route("/api/queries/{id}", delete(operate::cancel))
@@ -87,8 +96,7 @@ pub fn router(
         .route("/metrics", get(operate::metrics))
         .route("/healthz", get(operate::healthz))
         .route("/readyz", get(operate::readyz))
-        .route("/", post(operate::not_found).get(openapi::root))
-        .fallback(operate::not_found)
+        .fallback(web::not_found)
         .layer(DefaultBodyLimit::max(body_bytes_max))
         .layer(middleware::from_fn(compress::compress))
         .layer(middleware::from_fn_with_state(state.clone(), operate::observe))

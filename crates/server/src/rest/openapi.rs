@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use axum::Json;
-use axum::response::{Html, IntoResponse, Redirect};
+use axum::response::{Html, IntoResponse};
 use hambar_core::ErrorClass;
 use http::header;
 use schemars::generate::SchemaSettings;
@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use super::problem::{self, Problem};
 use super::{sql, tables};
 use crate::front::RunningQuery;
+use crate::page::{permalink, saved};
 
 const STYLE: &str = include_str!("docs.css");
 
@@ -27,8 +28,16 @@ struct Operation {
     parameters: &'static [(&'static str, &'static str, &'static str)],
     /// The statuses besides the errors that every operation has.
     answers: &'static [(u16, &'static str)],
-    body: Option<fn(&mut SchemaGenerator) -> Value>,
+    body: Option<(Body, fn(&mut SchemaGenerator) -> Value)>,
     answer: Option<fn(&mut SchemaGenerator) -> Value>,
+}
+
+/// The forms in which a body comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Body {
+    Json,
+    /// JSON, or a statement alone.
+    JsonOrSql,
 }
 
 const TABLE: (&str, &str, &str) = ("table", "path", "`namespace.table`");
@@ -72,7 +81,7 @@ const OPERATIONS: &[Operation] = &[
             (200, "The rows, in the form asked for"),
             (206, "CSV or Arrow of which rows are missing: a limit was reached, see `Hambar-Truncated`"),
         ],
-        body: Some(schema::<sql::SqlRequest>),
+        body: Some((Body::JsonOrSql, schema::<sql::SqlRequest>)),
         answer: None,
     },
     Operation {
@@ -139,6 +148,74 @@ const OPERATIONS: &[Operation] = &[
         summary: "Stops a query. Its id is in the header `Hambar-Query` and in the list.",
         parameters: &[("id", "path", "The query's id")],
         answers: &[(204, "It is being stopped")],
+        body: None,
+        answer: None,
+    },
+    Operation {
+        method: "get",
+        path: "/api/search",
+        tag: "Catalogue",
+        summary: "Finds tables by words and their beginnings, in titles, names, columns, codes and descriptions.",
+        parameters: &[
+            ("q", "query", "The words; without them, all tables"),
+            ("provider", "query", "Only those of this provider"),
+            ("topic", "query", "Only those of this collection, which is a namespace"),
+            ("country", "query", "Only those about this country, by its code of two letters"),
+            ("licence", "query", "Only those under this licence"),
+            ("fresh", "query", "Only those that changed within a `day`, `week`, `month` or `year`"),
+            ("limit", "query", "Hits at most: 20 where it is absent, at most 100"),
+        ],
+        answers: &[(200, "How many there are, the best of them, and what would narrow them")],
+        body: None,
+        answer: None,
+    },
+    Operation {
+        method: "get",
+        path: "/api/catalogue",
+        tag: "Catalogue",
+        summary: "Lists the tables that exist for whoever asks, with their columns.",
+        parameters: &[],
+        answers: &[(200, "The tables")],
+        body: None,
+        answer: None,
+    },
+    Operation {
+        method: "post",
+        path: "/api/permalink",
+        tag: "SQL",
+        summary: "Writes the versions that a statement reads now into it, so that it gives the same rows for good.",
+        parameters: &[],
+        answers: &[(200, "The statement, its link, and whether it is pinned")],
+        body: Some((Body::Json, schema::<permalink::Wanted>)),
+        answer: None,
+    },
+    Operation {
+        method: "get",
+        path: "/api/saved",
+        tag: "Saved statements",
+        summary: "Lists one's own statements, and those that one's organisation shares.",
+        parameters: &[],
+        answers: &[(200, "The statements, the newest first")],
+        body: None,
+        answer: None,
+    },
+    Operation {
+        method: "post",
+        path: "/api/saved",
+        tag: "Saved statements",
+        summary: "Keeps a statement, for oneself or for one's organisation.",
+        parameters: &[],
+        answers: &[(201, "It is kept")],
+        body: Some((Body::Json, schema::<saved::Wanted>)),
+        answer: None,
+    },
+    Operation {
+        method: "delete",
+        path: "/api/saved/{id}",
+        tag: "Saved statements",
+        summary: "Forgets one of one's own statements.",
+        parameters: &[("id", "path", "The statement's id")],
+        answers: &[(204, "It is forgotten")],
         body: None,
         answer: None,
     },
@@ -214,7 +291,7 @@ fn described(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
         .parameters
         .iter()
         .map(|(name, place, said)| {
-            let is_required = *place == "path" || *name == "q";
+            let is_required = *place == "path" || (*name == "q" && operation.path == "/api/sql");
             json!({ "name": name, "in": place, "required": is_required, "description": said, "schema": { "type": "string" } })
         })
         .collect();
@@ -235,21 +312,20 @@ fn described(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
         "parameters": parameters,
         "responses": answers,
     });
-    if let Some(body) = operation.body {
-        let text = json!({ "schema": { "type": "string" } });
-        described["requestBody"] = json!({ "required": true, "content": {
-            "application/json": { "schema": body(generator) }, "application/sql": text, "text/plain": text,
-        } });
+    if let Some((forms, body)) = operation.body {
+        let mut content = json!({ "application/json": { "schema": body(generator) } });
+        if forms == Body::JsonOrSql {
+            let text = json!({ "schema": { "type": "string" } });
+            content["application/sql"] = text.clone();
+            content["text/plain"] = text;
+        }
+        described["requestBody"] = json!({ "required": true, "content": content });
     }
     described
 }
 
 pub(crate) async fn document() -> Json<Value> {
     Json(openapi_document())
-}
-
-pub(crate) async fn root() -> Redirect {
-    Redirect::temporary("/docs")
 }
 
 pub(crate) async fn style() -> impl IntoResponse {

@@ -76,11 +76,6 @@ pub(crate) async fn readyz(Shared(state): Shared<State>) -> (StatusCode, &'stati
     }
 }
 
-/// An address that leads nowhere.
-pub(crate) async fn not_found() -> Problem {
-    Problem::not_found("this address").hint("`/docs` lists what there is")
-}
-
 /// Writes a line for every request and adds what every response has.
 pub(crate) async fn observe(Shared(state): Shared<State>, request: Request, next: Next) -> Response {
     let since = Instant::now();

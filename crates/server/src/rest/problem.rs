@@ -67,6 +67,11 @@ impl Problem {
         Self::build(status, ErrorClass::Limit, detail.into(), None, None)
     }
 
+    /// A request that is not allowed.
+    pub(crate) fn denied(detail: impl Into<String>) -> Self {
+        Self::build(StatusCode::FORBIDDEN, ErrorClass::Denied, detail.into(), None, None)
+    }
+
     /// There is no such thing, or it is not for whoever asks.
     pub(crate) fn not_found(what: &str) -> Self {
         Self::build(StatusCode::NOT_FOUND, ErrorClass::Query, format!("{what} does not exist"), None, None)
@@ -82,6 +87,26 @@ impl Problem {
     pub(crate) fn unplaced(mut self) -> Self {
         self.0.position = None;
         self
+    }
+
+    /// Returns the HTTP status.
+    pub(crate) fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// Returns what went wrong this time.
+    pub(crate) fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
+    /// Returns what may help.
+    pub(crate) fn advice(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
+    /// Returns the place in the statement: line and character, both counted from 1.
+    pub(crate) fn place(&self) -> Option<(u64, u64)> {
+        self.0.position.map(|place| (place.line, place.column))
     }
 
     fn build(
@@ -165,7 +190,7 @@ impl From<AccessError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = self.status();
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();

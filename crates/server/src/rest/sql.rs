@@ -250,5 +250,5 @@ fn cacheable(headers: &mut HeaderMap, tag: &str, facts: &Facts, is_open: bool) {
         (false, false) => "private, no-cache",
     };
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(policy));
-    headers.insert(header::VARY, HeaderValue::from_static("accept, authorization"));
+    headers.insert(header::VARY, HeaderValue::from_static("accept, authorization, cookie"));
 }

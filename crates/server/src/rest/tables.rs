@@ -158,14 +158,14 @@ fn whole_table(asker: &Asker, table: &TableName) -> Ask {
 }
 
 /// A name that is none, and a table that is not there, are the same to whoever asks.
-fn table_name(text: &str) -> Result<TableName, Problem> {
+pub(crate) fn table_name(text: &str) -> Result<TableName, Problem> {
     text.parse().map_err(|_| {
         let text: String = text.chars().take(140).collect();
         Problem::not_found(&format!("table `{text}`"))
     })
 }
 
-fn missing(table: &TableName, error: crate::FrontError) -> Problem {
+pub(crate) fn missing(table: &TableName, error: crate::FrontError) -> Problem {
     match &error {
         crate::FrontError::Query(query) if query.to_string().ends_with("does not exist") => {
             Problem::not_found(&format!("table `{table}`"))

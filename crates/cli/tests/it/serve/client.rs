@@ -93,6 +93,10 @@ fn escaped(target: &str) -> String {
     for character in target.chars() {
         match character {
             ' ' | '"' | '<' | '>' | '+' | '#' | '\n' => text.push_str(&format!("%{:02X}", character as u32)),
+            character if !character.is_ascii() => {
+                let mut bytes = [0; 4];
+                text.extend(character.encode_utf8(&mut bytes).bytes().map(|byte| format!("%{byte:02X}")));
+            }
             _ => text.push(character),
         }
     }

@@ -6,6 +6,8 @@ mod access;
 mod cache;
 mod client;
 mod forms;
+mod page;
+mod saved;
 mod tables;
 mod tls;
 

@@ -77,7 +77,16 @@ fn the_interface_describes_itself() {
     let served = Served::start("");
     let document = served.get_as(None, "/api/openapi.json", &[]).ok().json();
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"), "{}", document["openapi"]);
-    for path in ["/api/sql", "/api/tables", "/api/tables/{table}", "/api/queries/{id}", "/metrics", "/healthz"] {
+    for path in [
+        "/api/sql",
+        "/api/tables",
+        "/api/tables/{table}",
+        "/api/queries/{id}",
+        "/api/search",
+        "/api/saved",
+        "/metrics",
+        "/healthz",
+    ] {
         assert!(document["paths"][path].is_object(), "{path}");
     }
     let page = served.get_as(None, "/docs", &[]).ok();

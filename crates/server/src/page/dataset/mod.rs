@@ -1,0 +1,126 @@
+//! `/tables/…`: everything about a dataset on one page.
+
+pub(super) mod charts;
+pub(super) mod facts;
+mod picture;
+pub(super) mod profile;
+mod snippets;
+mod view;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, SchemaRef};
+use axum::extract::{Path, State as Shared};
+use axum::response::Response;
+use futures::TryStreamExt as _;
+use hambar_core::TableName;
+use http::StatusCode;
+
+use super::error;
+use super::shell::{Place, shell};
+use super::visitor::Visitor;
+use crate::front::{AskedLimits, FrontError};
+use crate::rest::State;
+use crate::rest::problem::Problem;
+use crate::rest::tables::{missing, table_name};
+use facts::Facts;
+use profile::Wanted;
+
+/// Rows of the sample.
+const SAMPLE_ROWS: u64 = 10;
+/// A page waits so long for its profile.
+const PATIENCE: Duration = Duration::from_millis(800);
+/// A page that was asked to waits so long.
+const PATIENCE_ASKED: Duration = Duration::from_secs(25);
+/// Columns that every table has, besides its own.
+const PROVENANCE: [&str; 2] = ["_recorded_at", "_source"];
+
+/// A column of a table.
+#[derive(Debug, Clone)]
+pub(super) struct ColumnInfo {
+    name: String,
+    kind: DataType,
+    unit: Option<String>,
+    description: Option<String>,
+    source_name: Option<String>,
+}
+
+/// What a page shows.
+pub(super) struct Subject<'a> {
+    table: TableName,
+    version: Option<u64>,
+    columns: Vec<ColumnInfo>,
+    entry: Option<&'a super::search::Entry>,
+    facts: Arc<Facts>,
+    /// Nothing for tables that belong to another one and have no versions of their own for readers.
+    profile: Option<profile::State>,
+    sample: Result<(SchemaRef, Vec<RecordBatch>), Problem>,
+}
+
+/// Shows a dataset.
+pub(super) async fn page(Shared(state): Shared<State>, Path(name): Path<String>, visitor: Visitor) -> Response {
+    match found(&state, &name, &visitor).await {
+        Ok(response) => response,
+        Err(problem) => error::page(&visitor.looks, Some(&visitor), &problem),
+    }
+}
+
+async fn found(state: &State, name: &str, visitor: &Visitor) -> Result<Response, Problem> {
+    let table = table_name(name)?;
+    let whole = visitor.ask(format!("SELECT * FROM {table}"), AskedLimits::default());
+    // A hidden table takes the way of a missing one.
+    let described = state.front.describe(&whole).await.map_err(|error| missing(&table, error))?;
+    let version = described.facts.versions.first().filter(|_| !is_beside(&table)).map(|read| read.version);
+    let columns = columns(&described.schema);
+    let source = version.map_or_else(|| table.to_string(), |version| format!("{table} VERSION AS OF {version}"));
+    let library = state.pages.librarian.library(state.front.catalogue()).await.map_err(FrontError::Query)?;
+    let (facts, sample, profile) = tokio::join!(
+        async {
+            match version {
+                Some(version) => state.pages.facts.get(state.front.catalogue().lake(), &table, version).await,
+                None => Arc::default(),
+            }
+        },
+        sample(state, visitor, &source),
+        async {
+            let wanted =
+                Wanted { table: table.clone(), version: version?, source: source.clone(), columns: columns.clone() };
+            let patience = if visitor.looks.asked("profile") == Some("wait") { PATIENCE_ASKED } else { PATIENCE };
+            Some(state.pages.profiles.get(&state.front, visitor, wanted, patience).await)
+        },
+    );
+    let entry = library.entry(&table);
+    let subject = Subject { table, version, columns, entry, facts, profile, sample };
+    let title = entry.map_or_else(|| subject.table.to_string(), super::search::Entry::title);
+    let content = view::content(visitor, &subject, state.front.now());
+    let page = shell(&visitor.looks, Some(visitor), Place::Elsewhere, &title, &content);
+    Ok(visitor.looks.respond(StatusCode::OK, &page))
+}
+
+async fn sample(state: &State, visitor: &Visitor, source: &str) -> Result<(SchemaRef, Vec<RecordBatch>), Problem> {
+    let limits = AskedLimits { result_rows_max: Some(SAMPLE_ROWS), ..AskedLimits::default() };
+    let answer = state.front.query(visitor.ask(format!("SELECT * FROM {source} LIMIT {SAMPLE_ROWS}"), limits)).await?;
+    let schema = answer.schema();
+    Ok((schema, answer.try_collect().await?))
+}
+
+/// Says whether a table is the history or the rejected rows of another one.
+fn is_beside(table: &TableName) -> bool {
+    table.table.as_str().contains("__")
+}
+
+fn columns(schema: &SchemaRef) -> Vec<ColumnInfo> {
+    let column = |field: &Arc<arrow::datatypes::Field>| {
+        let text = |key: &str| field.metadata().get(key).cloned();
+        ColumnInfo {
+            name: field.name().clone(),
+            kind: field.data_type().clone(),
+            unit: text("unit"),
+            description: text("description"),
+            source_name: text("source_name").filter(|name| name != field.name()),
+        }
+    };
+    schema.fields().iter().map(column).collect()
+}
