@@ -18,6 +18,9 @@ use crate::page::{permalink, saved};
 
 const STYLE: &str = include_str!("docs.css");
 
+/// Describes a type.
+type Describe = fn(&mut SchemaGenerator) -> Value;
+
 /// One thing that can be asked.
 struct Operation {
     method: &'static str,
@@ -28,8 +31,8 @@ struct Operation {
     parameters: &'static [(&'static str, &'static str, &'static str)],
     /// The statuses besides the errors that every operation has.
     answers: &'static [(u16, &'static str)],
-    body: Option<(Body, fn(&mut SchemaGenerator) -> Value)>,
-    answer: Option<fn(&mut SchemaGenerator) -> Value>,
+    body: Option<(Body, Describe)>,
+    answer: Option<Describe>,
 }
 
 /// The forms in which a body comes.
