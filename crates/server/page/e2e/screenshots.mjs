@@ -19,7 +19,7 @@ try {
   const visitor = await world.visitor({ viewport: { width: 1180, height: 760 }, reducedMotion: "reduce" });
   const { page } = visitor;
   const take = (name, options = {}) => page.screenshot({ path: join(folder, `${name}.png`), ...options });
-  await visitor.open("/?q=electricity");
+  await visitor.open("/");
   await page.waitForSelector("[data-theme-switch]:not([hidden])");
   await take("catalogue");
   await visitor.open("/tables/demo.gdp_per_head");
@@ -27,10 +27,10 @@ try {
   await page.locator("hb-map").scrollIntoViewIfNeeded();
   await page.waitForSelector("hb-map figure .q5");
   await page.evaluate(() => scrollTo(0, 0));
-  await page.setViewportSize({ width: 1180, height: 1750 });
+  await page.setViewportSize({ width: 1180, height: 1700 });
   await page.waitForTimeout(500);
   await take("dataset");
-  await page.setViewportSize({ width: 1180, height: 860 });
+  await page.setViewportSize({ width: 1180, height: 1080 });
   const sql = "SELECT country, year, kwh_per_head\nFROM demo.electricity\nWHERE country IN ('Bulgaria', 'Greece', 'Romania', 'Slovenia')\nORDER BY country, year";
   await visitor.run(sql, { view: "chart" });
   await page.waitForSelector(".result figure path.line");
