@@ -12,7 +12,7 @@ mod rest;
 
 pub use access::{
     AccessError, Anonymous, Authenticator, Members, MembersState, NewToken, Organisation, Principal, Role, Scope,
-    ScramVerifier, TokenRecord, TokenSecret,
+    ScramVerifier, SessionKey, TokenRecord, TokenSecret,
 };
 pub use catalogue::{Catalogue, Column, Dataset};
 pub use front::{

@@ -11,7 +11,7 @@ use hambar_query::QueryLimits;
 use hambar_run::schedule::{Overview, Role};
 use hambar_server::{
     AdmissionLimits, Anonymous, Authenticator, ConnectionLimits, FrontSettings, HttpSettings, Listener, Members,
-    Metrics, QueryFront, ScheduleLoad, Security, TableFreshness, TlsFiles, load_tls, router, serve_http,
+    Metrics, QueryFront, ScheduleLoad, Security, SessionKey, TableFreshness, TlsFiles, load_tls, router, serve_http,
 };
 use jiff::Timestamp;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -57,7 +57,11 @@ pub(crate) async fn serve(context: &Context, arguments: &ServeArguments) -> Resu
     let members = Members::new(&lake, Arc::clone(&context.clock));
     let catalogue = front.catalogue().clone();
     let anonymous = if settings.anonymous { Anonymous::Reads(settings.public.clone()) } else { Anonymous::Refused };
-    let authenticator = Authenticator::new(members, catalogue, anonymous, Arc::clone(&context.clock));
+    let sessions = match &settings.session_key {
+        Some(reference) => SessionKey::of(&context.secrets.read(reference)?)?,
+        None => SessionKey::random()?,
+    };
+    let authenticator = Authenticator::new(members, catalogue, anonymous, sessions, Arc::clone(&context.clock));
     let stop = CancellationToken::new();
     let http = http_settings(&settings, security, access);
     let routes = router(front.clone(), authenticator.clone(), http.clone(), stop.clone());

@@ -57,7 +57,8 @@ pub(crate) struct Layers {
 const OPEN_TABLES: [&str; 2] = ["store.options.", "fetch.hosts."];
 
 /// Optional settings without a default.
-const OPTIONAL: [&str; 4] = ["fetch.proxy", "fetch.proxy_exceptions", "fetch.ca_file", "store.ca_file"];
+const OPTIONAL: [&str; 5] =
+    ["fetch.proxy", "fetch.proxy_exceptions", "fetch.ca_file", "store.ca_file", "server.session_key"];
 
 impl Layers {
     /// Merges defaults, the file (path and text) and the environment.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
+use hambar_connect::SecretRef;
 use hambar_core::limits::MIB;
 use serde::Deserialize;
 
@@ -17,6 +18,8 @@ pub(crate) struct ServerConfig {
     pub(crate) anonymous: bool,
     pub(crate) public: Vec<String>,
     pub(crate) open_metrics: bool,
+    #[serde(default)]
+    pub(crate) session_key: Option<SecretRef>,
     pub(crate) audit: bool,
     pub(crate) audit_seconds: u64,
     pub(crate) cache_bytes_max: u64,

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::attempts::Attempts;
-use super::session::{self, NewSession};
+use super::session::{self, NewSession, SessionKey};
 use super::steady::Steady;
 use super::{Members, MembersState, Principal, TokenRecord};
 use crate::catalogue::Catalogue;
@@ -46,6 +46,12 @@ pub enum AccessError {
     /// The system has no random numbers.
     #[error("the system gives no random numbers")]
     Random,
+    /// The secret of the sessions can be guessed.
+    #[error("the secret of `server.session_key` needs at least {least} characters")]
+    SessionKey {
+        /// The limit.
+        least: usize,
+    },
     /// A name has the wrong form.
     #[error("`{text}` is not a name: use letters, digits, `-`, `_`, `.` and `@`, at most 64 of them")]
     Name {
@@ -87,7 +93,9 @@ impl Classified for AccessError {
             Self::Slow { .. } => ErrorClass::Store,
             Self::Catalogue(error) => error.class(),
             Self::Random => ErrorClass::Internal,
-            Self::Name { .. } | Self::Taken { .. } | Self::Unknown { .. } => ErrorClass::Config,
+            Self::SessionKey { .. } | Self::Name { .. } | Self::Taken { .. } | Self::Unknown { .. } => {
+                ErrorClass::Config
+            }
             Self::Contended { .. } => ErrorClass::Conflict,
             Self::TooMany { .. } => ErrorClass::Limit,
         }
@@ -118,14 +126,21 @@ pub struct Authenticator {
     members: Members,
     catalogue: Catalogue,
     anonymous: Anonymous,
+    sessions: SessionKey,
     clock: Steady,
     attempts: Arc<Attempts>,
 }
 
 impl Authenticator {
-    /// Makes one over the members and the licences of a store.
-    pub fn new(members: Members, catalogue: Catalogue, anonymous: Anonymous, clock: Arc<dyn Clock>) -> Self {
-        Self { members, catalogue, anonymous, clock: Steady::new(clock), attempts: Arc::default() }
+    /// Makes one over the members and the licences of a store. `sessions` is what sessions of the web page are proven with.
+    pub fn new(
+        members: Members,
+        catalogue: Catalogue,
+        anonymous: Anonymous,
+        sessions: SessionKey,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { members, catalogue, anonymous, sessions, clock: Steady::new(clock), attempts: Arc::default() }
     }
 
     /// Now, as far as tokens are concerned.
@@ -191,7 +206,7 @@ impl Authenticator {
         let principal = self.token(secret, address).await?;
         let state = self.members.state().await?;
         let record = principal.token().and_then(|id| state.token(id)).ok_or(AccessError::Token)?;
-        Ok((principal, session::begin(record, self.now(&state))))
+        Ok((principal, session::begin(record, self.now(&state), &self.sessions)))
     }
 
     /// Returns whoever's session a cookie proves; nobody where it has ended, or never was one.
@@ -202,7 +217,7 @@ impl Authenticator {
         let Some(claim) = session::claim(cookie) else { return Ok(None) };
         let state = self.members.state().await?;
         let now = self.now(&state);
-        let record = state.token(claim.token).filter(|record| claim.is_proven(record, now));
+        let record = state.token(claim.token).filter(|record| claim.is_proven(record, now, &self.sessions));
         Ok(record.map(Principal::member))
     }
 

@@ -12,5 +12,6 @@ mod token;
 pub use authenticator::{AccessError, Anonymous, Authenticator};
 pub use members::{Members, MembersState, NewToken, Organisation, TokenRecord};
 pub use principal::{Principal, Role, Scope};
+pub use session::SessionKey;
 pub use token::{ScramVerifier, TokenSecret};
 pub(crate) use token::{hash as fingerprint, random_id};

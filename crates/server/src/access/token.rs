@@ -89,7 +89,8 @@ pub(crate) fn random_id() -> Result<String, AccessError> {
     Ok(BASE64_URL_SAFE_NO_PAD.encode(bytes))
 }
 
-fn fill(bytes: &mut [u8]) -> Result<(), AccessError> {
+/// Fills the bytes with random ones.
+pub(super) fn fill(bytes: &mut [u8]) -> Result<(), AccessError> {
     SystemRandom::new().fill(bytes).map_err(|_| AccessError::Random)
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Served;
 use super::client::Answer;
-use crate::support::{Ran, setting, snapshot_of};
+use crate::support::{Ran, Workshop, setting, snapshot_of};
 
 /// What no page may hold as it is.
 const HOSTILE: &str = "<script>alert(1)</script>";
@@ -164,7 +164,8 @@ fn a_statement_is_answered_without_scripts() {
 
 #[test]
 fn a_session_is_a_token_in_a_cookie_and_as_strong() {
-    let mut served = Served::start("");
+    let prepare = |workshop: &Workshop| workshop.write("session.key", "thirty-two characters or some more\n");
+    let mut served = Served::prepared("[server]\nsession_key = { file = \"session.key\" }\n", &[], prepare);
     let token = served.token("browser", "reader", "demo");
     let answer = log_in(&served, &token, &[("origin", &format!("http://{}", "test"))]);
     assert_eq!((answer.status, answer.header("location")), (303, Some("/sql")));
@@ -196,7 +197,7 @@ fn a_session_is_a_token_in_a_cookie_and_as_strong() {
     let ended = post("/logout", &format!("csrf={csrf}"));
     assert_eq!(ended.status, 303);
     assert!(ended.header("set-cookie").unwrap().contains("Max-Age=0"));
-    // Another server over the same store takes the cookie; none does once the token is revoked.
+    // Another server over the same store that has the key takes the cookie; none does once the token is revoked.
     assert!(served.stop().success());
     let other = Served::over_again(served);
     other.get_as(None, "/", &session).ok();
