@@ -318,12 +318,15 @@ pub(crate) enum CitationFormat {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "First steps:\n  hambar members add-org sofia\n  hambar members add-token sofia ana --role reader --scope '*'\n  hambar serve &\n  curl -H 'Authorization: Bearer hbr_…' 'http://127.0.0.1:8080/api/sql.csv?q=SELECT+1'\n\nWithout TLS it listens on loopback addresses only (`server.tls`, `server.allow_plaintext`). Queries run in processes of their own, under the limits of `[server.queries]`. Press Ctrl-C once, or send SIGTERM, to stop: what runs may end. Settings: docs/configuration.md. Interface: docs/server.md, and http://127.0.0.1:8080/docs while it runs."
+    after_help = "First steps:\n  hambar members add-org sofia\n  hambar members add-token sofia ana --role reader --scope '*'\n  hambar serve &\n  curl -H 'Authorization: Bearer hbr_…' 'http://127.0.0.1:8080/api/sql.csv?q=SELECT+1'\n\nWithout TLS it listens on loopback addresses only (`server.tls`, `server.allow_plaintext`). Queries run in processes of their own, under the limits of `[server.queries]`. Press Ctrl-C once, or send SIGTERM, to stop: what runs may end. Settings: docs/configuration.md. Interface: docs/server.md, docs/flight.md, and http://127.0.0.1:8080/docs while it runs."
 )]
 pub(crate) struct ServeArguments {
     /// Where to listen; overrides `server.listen`.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<String>,
+    /// Where to listen for Arrow Flight SQL; overrides `server.flight.listen`.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) flight: Option<String>,
     /// Let everybody read the public tables that may be passed on, as `server.anonymous` does.
     #[arg(long)]
     pub(crate) anonymous: bool,

@@ -207,11 +207,39 @@ pub enum QueryError {
     Reported(ErrorReport),
 }
 
+/// What of a statement is wrong, for protocols that tell more than the class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// It is not SQL.
+    Syntax,
+    /// It is of a kind that is not offered, or not one statement.
+    Statement,
+    /// A table does not exist.
+    Table,
+    /// A column does not exist.
+    Column,
+    /// The values of its parameters do not fit.
+    Parameters,
+    /// A value could not be computed.
+    Data,
+    /// It took too long.
+    Time,
+    /// It needed too much memory or disk.
+    Memory,
+    /// Anything else: the class tells.
+    #[default]
+    Other,
+}
+
 /// An error as the worker process sends it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorReport {
     /// The class's name.
     pub class: String,
+    /// What of the statement is wrong.
+    #[serde(default)]
+    pub cause: Cause,
     /// The message, causes included.
     pub message: String,
     /// Advice.
@@ -235,10 +263,27 @@ impl QueryError {
         }
     }
 
+    /// Returns what of the statement is wrong.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::Syntax { .. } => Cause::Syntax,
+            Self::Statement { .. } | Self::Count { .. } => Cause::Statement,
+            Self::Unqualified { .. } | Self::UnknownTable { .. } => Cause::Table,
+            Self::UnknownColumn { .. } => Cause::Column,
+            Self::Parameters { .. } => Cause::Parameters,
+            Self::Execute { class: ErrorClass::Query, .. } => Cause::Data,
+            Self::Execute { class: ErrorClass::Limit, .. } | Self::WorkerDied { .. } => Cause::Memory,
+            Self::PlanTime { .. } | Self::RunTime { .. } => Cause::Time,
+            Self::Reported(report) => report.cause,
+            _ => Cause::Other,
+        }
+    }
+
     /// Returns the error in the form that crosses processes.
     pub fn report(&self) -> ErrorReport {
         ErrorReport {
             class: self.class().name().to_owned(),
+            cause: self.cause(),
             message: hambar_core::Chain(self).to_string(),
             hint: self.hint(),
             position: self.position(),

@@ -12,7 +12,7 @@ mod session;
 mod visibility;
 mod worker;
 
-pub use error::{ErrorReport, Position, QueryError};
+pub use error::{Cause, ErrorReport, Position, QueryError};
 pub use functions::{TABLE_FUNCTIONS, offered_functions};
 pub use gate::{Checked, Relation, check};
 pub use limits::{GateLimits, QueryLimits};

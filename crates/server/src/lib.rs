@@ -5,6 +5,7 @@
 
 mod access;
 mod catalogue;
+mod flight;
 mod front;
 mod net;
 mod page;
@@ -15,9 +16,10 @@ pub use access::{
     ScramVerifier, SessionKey, TokenRecord, TokenSecret,
 };
 pub use catalogue::{Catalogue, Column, Dataset};
+pub use flight::{FLIGHT_ALPN, flight_router, serve_flight};
 pub use front::{
     AdmissionLimits, Answer, Ask, AskedLimits, Cancelled, FrontError, FrontSettings, Metrics, Protocol, QueryFront,
     QueryId, RunningQuery, ScheduleLoad, Source, TableFreshness,
 };
-pub use net::{Accepted, ConnectionLimits, Listener, NetError, Security, Stalling, TlsFiles, load_tls};
-pub use rest::{HttpSettings, openapi_document, router, serve_http};
+pub use net::{Accepted, ConnectionLimits, Listener, NetError, Security, ServerTls, Stalling, TlsFiles, load_tls};
+pub use rest::{HttpSettings, ResultSettings, openapi_document, router, serve_http};

@@ -3,6 +3,7 @@
 mod add;
 mod check;
 mod cite;
+mod flight;
 mod ledger;
 mod list;
 pub(crate) mod maintain;

@@ -1,17 +1,20 @@
 //! `hambar serve`: wires listeners, members and workers together, and lets requests end when it is told to stop.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use futures::future::OptionFuture;
 use hambar_core::{TableName, TableStore};
 use hambar_lake::{Access, Lake};
 use hambar_query::QueryLimits;
 use hambar_run::schedule::{Overview, Role};
 use hambar_server::{
     AdmissionLimits, Anonymous, Authenticator, ConnectionLimits, FrontSettings, HttpSettings, Listener, Members,
-    Metrics, QueryFront, ScheduleLoad, Security, SessionKey, TableFreshness, TlsFiles, load_tls, router, serve_http,
+    Metrics, QueryFront, ResultSettings, ScheduleLoad, Security, SessionKey, TableFreshness, TlsFiles, load_tls,
+    router, serve_http,
 };
 use jiff::Timestamp;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -19,6 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::flight::FlightPort;
 use super::query::worker_settings;
 use crate::args::ServeArguments;
 use crate::config::ServerConfig;
@@ -35,6 +39,9 @@ pub(crate) async fn serve(context: &Context, arguments: &ServeArguments) -> Resu
     if let Some(address) = &arguments.listen {
         settings.listen.clone_from(address);
     }
+    if let Some(address) = &arguments.flight {
+        settings.flight.listen.clone_from(address);
+    }
     settings.anonymous |= arguments.anonymous;
     // Before anything is opened: a certificate that cannot be used must not end in plaintext.
     let tls = tls_files(&settings).map(|files| load_tls(&files, &ALPN)).transpose()?;
@@ -48,11 +55,13 @@ pub(crate) async fn serve(context: &Context, arguments: &ServeArguments) -> Resu
         connections_per_address_max: settings.connections.connections_per_address_max,
     };
     let listener = Listener::bind(&settings.listen, security, connections).await?;
+    let flight = FlightPort::bind(&settings, security, connections).await?;
     raise_descriptors();
     let access = if settings.audit { Access::ReadWrite } else { Access::ReadOnly };
     let lake = context.lake(access).await?;
     let audit = settings.audit.then(|| Arc::new(lake.clone()) as Arc<dyn TableStore>);
     let front_settings = front_settings(context, &settings)?;
+    let spill = front_settings.workers.spill.clone();
     let front = QueryFront::start(front_settings, lake.clone(), audit, Arc::clone(&context.clock))?;
     let members = Members::new(&lake, Arc::clone(&context.clock));
     let catalogue = front.catalogue().clone();
@@ -63,7 +72,7 @@ pub(crate) async fn serve(context: &Context, arguments: &ServeArguments) -> Resu
     };
     let authenticator = Authenticator::new(members, catalogue, anonymous, sessions, Arc::clone(&context.clock));
     let stop = CancellationToken::new();
-    let http = http_settings(&settings, security, access);
+    let http = http_settings(&settings, spill, security, access);
     let routes = router(front.clone(), authenticator.clone(), http.clone(), stop.clone());
     let scheme = if tls.is_some() { "https" } else { "http" };
     let duty = match context.config.schedule.in_server && !arguments.no_schedules {
@@ -72,7 +81,10 @@ pub(crate) async fn serve(context: &Context, arguments: &ServeArguments) -> Resu
     };
     let schedules = start_schedules(context, &lake, access, duty, (front.metrics().clone(), stop.clone())).await?;
     println!("listening on {scheme}://{}", listener.address());
-    let mut served = tokio::spawn(serve_http(listener, tls, routes, front.clone(), http, stop.clone()));
+    let flight = flight.map(|port| port.serve(front.clone(), authenticator.clone(), http.clone(), stop.clone()));
+    let flight = OptionFuture::from(flight.transpose()?);
+    let http = serve_http(listener, tls, routes, front.clone(), http, stop.clone());
+    let mut served = tokio::spawn(async move { tokio::join!(http, flight) });
     let watched = tokio::spawn({
         let (front, authenticator) = (front.clone(), authenticator.clone());
         async move { front.watch(&authenticator).await }
@@ -167,7 +179,7 @@ async fn told_to_stop() -> Result<()> {
     }
 }
 
-fn tls_files(settings: &ServerConfig) -> Option<TlsFiles> {
+pub(super) fn tls_files(settings: &ServerConfig) -> Option<TlsFiles> {
     let is_set = |path: &std::path::Path| !path.as_os_str().is_empty();
     let tls = &settings.tls;
     (is_set(&tls.certificate) || is_set(&tls.key))
@@ -205,7 +217,7 @@ fn front_settings(context: &Context, settings: &ServerConfig) -> Result<FrontSet
     })
 }
 
-fn http_settings(settings: &ServerConfig, security: Security, access: Access) -> HttpSettings {
+fn http_settings(settings: &ServerConfig, folder: PathBuf, security: Security, access: Access) -> HttpSettings {
     let connections = &settings.connections;
     let seconds = Duration::from_secs;
     HttpSettings {
@@ -215,6 +227,12 @@ fn http_settings(settings: &ServerConfig, security: Security, access: Access) ->
         body_time_max: seconds(connections.body_seconds_max),
         write_time_max: seconds(connections.write_seconds_max),
         cache_bytes_max: settings.cache_bytes_max,
+        results: ResultSettings {
+            folder,
+            bytes_max: settings.results.bytes_max,
+            per_member_max: settings.results.per_member_max,
+            idle_time_max: seconds(settings.results.idle_seconds_max),
+        },
         open_metrics: settings.open_metrics,
         access,
         security,

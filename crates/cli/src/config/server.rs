@@ -25,6 +25,8 @@ pub(crate) struct ServerConfig {
     pub(crate) cache_bytes_max: u64,
     pub(crate) drain_seconds: u64,
     pub(crate) tls: TlsConfig,
+    pub(crate) flight: FlightConfig,
+    pub(crate) results: ResultsConfig,
     pub(crate) connections: ConnectionsConfig,
     pub(crate) queries: QueriesConfig,
 }
@@ -35,6 +37,22 @@ pub(crate) struct ServerConfig {
 pub(crate) struct TlsConfig {
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
+}
+
+/// `[server.flight]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FlightConfig {
+    pub(crate) listen: String,
+}
+
+/// `[server.results]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ResultsConfig {
+    pub(crate) bytes_max: u64,
+    pub(crate) per_member_max: usize,
+    pub(crate) idle_seconds_max: u64,
 }
 
 /// `[server.connections]`
@@ -85,6 +103,8 @@ impl ServerConfig {
         let connections = &self.connections;
         let least_one = [
             ("audit_seconds", self.audit_seconds),
+            ("results.per_member_max", self.results.per_member_max as u64),
+            ("results.idle_seconds_max", self.results.idle_seconds_max),
             ("connections.connections_max", connections.connections_max as u64),
             ("connections.connections_per_address_max", connections.connections_per_address_max as u64),
             ("connections.head_seconds_max", connections.head_seconds_max),

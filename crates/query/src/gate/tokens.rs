@@ -37,7 +37,28 @@ pub(crate) fn tokens(sql: &str, limits: &GateLimits) -> Result<Vec<TokenWithSpan
         return Err(QueryError::Count { count: statements });
     }
     drop_for_before_version(&mut tokens);
+    number_parameters(&mut tokens)?;
     Ok(tokens)
+}
+
+/// Drivers write `?` for the next parameter; the planner knows `$1`, `$2` … only.
+fn number_parameters(tokens: &mut [TokenWithSpan]) -> Result<(), QueryError> {
+    let is_numbered = |text: &str| text != "?";
+    let mixed = tokens.iter().any(|token| matches!(&token.token, Token::Placeholder(text) if is_numbered(text)));
+    let mut number = 0;
+    for token in tokens {
+        let Token::Placeholder(text) = &mut token.token else { continue };
+        if is_numbered(text) {
+            continue;
+        }
+        if mixed {
+            let what = "some parameters are written `?`, others with a number: use one of the two".to_owned();
+            return Err(QueryError::Parameters { what });
+        }
+        number += 1;
+        *text = format!("${number}");
+    }
+    Ok(())
 }
 
 /// The parser knows `t VERSION AS OF 3`; `t FOR VERSION AS OF 3` and `t FOR TIMESTAMP AS OF …` mean the same.
@@ -106,4 +127,24 @@ pub(crate) fn allowed_start(tokens: &[TokenWithSpan]) -> Result<String, QueryErr
 
 fn syntax(message: String, similar: Vec<String>, position: Option<Position>) -> QueryError {
     QueryError::Syntax { message, similar, position }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_without_numbers_get_them_in_order() {
+        let placeholders = |sql: &str| {
+            let found = tokens(sql, &GateLimits::default())?.into_iter().filter_map(|token| match token.token {
+                Token::Placeholder(text) => Some(text),
+                _ => None,
+            });
+            Ok::<_, QueryError>(found.collect::<Vec<String>>())
+        };
+        assert_eq!(placeholders("SELECT ?, '?', \"?\" /* ? */ FROM a.b WHERE x = ? -- ?").unwrap(), ["$1", "$2"]);
+        assert_eq!(placeholders("SELECT $2, $1").unwrap(), ["$2", "$1"]);
+        let mixed = placeholders("SELECT ?, $1").unwrap_err();
+        assert!(matches!(mixed, QueryError::Parameters { .. }), "{mixed:?}");
+    }
 }

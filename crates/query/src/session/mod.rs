@@ -125,7 +125,11 @@ impl QueryEngine {
         let is_repeatable = checked.is_repeatable;
         let planned = planning::described(checked, question.parameters.clone(), state, &limits).await?;
         let facts = Facts { versions, is_repeatable: is_repeatable && planned.is_repeatable };
-        Ok(Description { schema: rows::plain_schema(&planned.schema), parameters: planned.parameters, facts })
+        let mut parameters = planned.parameters;
+        for parameter in &mut parameters {
+            parameter.data_type = parameter.data_type.as_ref().map(rows::plain);
+        }
+        Ok(Description { schema: rows::plain_schema(&planned.schema), parameters, facts })
     }
 
     /// Starts a planned query.

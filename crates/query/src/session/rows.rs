@@ -132,7 +132,8 @@ pub(crate) fn plain_batch(batch: &RecordBatch, schema: &SchemaRef) -> Result<Rec
     RecordBatch::try_new_with_options(Arc::clone(schema), columns?, &options)
 }
 
-fn plain(kind: &DataType) -> DataType {
+/// The plain type where DataFusion works on views.
+pub(crate) fn plain(kind: &DataType) -> DataType {
     let inside = |field: &Arc<Field>| Arc::new(field.as_ref().clone().with_data_type(plain(field.data_type())));
     match kind {
         DataType::Utf8View => DataType::Utf8,

@@ -183,8 +183,16 @@ impl QueryFront {
     /// # Errors
     /// Where it is not admitted, refused, or fails before its first row.
     pub async fn query(&self, ask: Ask) -> Result<Answer, FrontError> {
+        self.query_as(QueryId::random(), ask).await
+    }
+
+    /// Runs a statement under an id that its protocol knows before, so that it can be cancelled while it still waits.
+    ///
+    /// # Errors
+    /// As [`Self::query`].
+    pub(crate) async fn query_as(&self, id: QueryId, ask: Ask) -> Result<Answer, FrontError> {
         let inner = &self.inner;
-        let mut record = Record::start(&ask, inner.clock.now(), &inner.registry, &inner.audit, &inner.metrics);
+        let mut record = Record::start(id, &ask, inner.clock.now(), &inner.registry, &inner.audit, &inner.metrics);
         let outcome = self.admitted(&ask, &mut record).await;
         match outcome {
             Ok((rows, turn, sources)) => {

@@ -187,7 +187,14 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn start(ask: &Ask, now: Timestamp, registry: &Registry, audit: &Audit, metrics: &Metrics) -> Self {
+    pub(crate) fn start(
+        id: QueryId,
+        ask: &Ask,
+        now: Timestamp,
+        registry: &Registry,
+        audit: &Audit,
+        metrics: &Metrics,
+    ) -> Self {
         let stop = CancellationToken::new();
         let entry = Entry {
             principal: Arc::clone(&ask.principal),
@@ -197,7 +204,6 @@ impl Record {
             started_at: now,
             stop: stop.clone(),
         };
-        let id = QueryId::random();
         registry.queries().insert(id, entry.clone());
         Self {
             id,

@@ -56,7 +56,7 @@ impl Classified for NetError {
                  `server.allow_plaintext = true`"
                     .to_owned(),
             ),
-            Self::Bind { .. } => Some("another server may be using it: choose another `server.listen`".to_owned()),
+            Self::Bind { .. } => Some("another server may be using it: choose another address".to_owned()),
             Self::Tls { .. } => Some("a chain of certificates and its key, both as PEM".to_owned()),
         }
     }

@@ -6,4 +6,4 @@ mod tls;
 
 pub use listen::{Accepted, ConnectionLimits, Listener, NetError, Security};
 pub use stall::Stalling;
-pub use tls::{TlsFiles, load_tls};
+pub use tls::{ServerTls, TlsFiles, load_tls};

@@ -1,19 +1,26 @@
 //! Who sends a request: a bearer token, the same token as the password of basic authentication, or the session of the
-//! web page.
+//! web page. Flight SQL, which comes over HTTP/2 too, takes the tokens in the same way.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, header};
 
 use super::State;
 use super::problem::Problem;
-use crate::access::{AccessError, Principal};
-use crate::front::Protocol;
+use crate::access::{AccessError, Authenticator, Principal};
+use crate::front::{Protocol, QueryFront};
+
+/// Base64 of basic authentication. Drivers of Flight SQL leave the padding out.
+const PASSWORDS: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// Names under which others take tokens in addresses, where proxies and logs keep them.
 const NOT_IN_ADDRESSES: [&str; 4] = ["token", "access_token", "api_key", "apikey"];
@@ -68,33 +75,66 @@ pub(crate) struct Identified {
 /// Finds out who sends a request. What it shows decides: a token that is not valid is not a lack of one. A session that
 /// has ended is.
 pub(crate) async fn identify(parts: &Parts, state: &State) -> Result<Identified, Problem> {
-    let address = address(parts, state);
     let in_address = parts.uri.query().unwrap_or_default();
     let names = url::form_urlencoded::parse(in_address.as_bytes()).map(|(name, _)| name.to_lowercase());
     if names.into_iter().any(|name| NOT_IN_ADDRESSES.contains(&name.as_str())) {
         let problem = Problem::bad_request("a token in an address ends up in logs and is not taken");
         return Err(problem.hint("send the header `Authorization: Bearer hbr_…`, and revoke this token"));
     }
-    let principal = match secret(&parts.headers)? {
-        Shown::Nothing => {
-            if let Some(cookie) = cookie(&parts.headers, SESSION_COOKIE)
-                && let Some(principal) = state.authenticator.session(cookie).await?
-            {
-                let session = Some(cookie.to_owned());
-                return Ok(Identified { principal: Arc::new(principal), address, session });
-            }
-            state.authenticator.anonymous(address).await
-        }
-        Shown::Secret(secret) => state.authenticator.token(&secret, address).await,
-        Shown::Garbage => Err(state.authenticator.refused(address)),
+    if let Shown::Nothing = secret(&parts.headers)
+        && let Some(cookie) = cookie(&parts.headers, SESSION_COOKIE)
+        && let Some(principal) = state.authenticator.session(cookie).await?
+    {
+        let session = Some(cookie.to_owned());
+        return Ok(Identified { principal: Arc::new(principal), address: address(parts, state), session });
+    }
+    let door = Door {
+        front: &state.front,
+        authenticator: &state.authenticator,
+        trusted_proxies: &state.settings.trusted_proxies,
+        protocol: Protocol::Http,
     };
-    match principal {
-        Ok(principal) => Ok(Identified { principal: Arc::new(principal), address, session: None }),
-        Err(error) => {
-            if matches!(error, AccessError::Token | AccessError::Tried) {
-                state.front.login_refused(Protocol::Http, address, &error);
+    match door.prove(&parts.headers, parts.extensions.get::<Peer>().copied()).await {
+        Ok(Asker { principal, address }) => Ok(Identified { principal, address, session: None }),
+        Err(Refused::Twice) => Err(Problem::bad_request("there are two `Authorization` headers")),
+        Err(Refused::Access(error)) => Err(error.into()),
+    }
+}
+
+/// What proves whoever comes by a protocol that has headers.
+pub(crate) struct Door<'a> {
+    pub(crate) front: &'a QueryFront,
+    pub(crate) authenticator: &'a Authenticator,
+    pub(crate) trusted_proxies: &'a [IpAddr],
+    pub(crate) protocol: Protocol,
+}
+
+/// Why somebody is not let in.
+pub(crate) enum Refused {
+    /// There are two headers where one says who asks.
+    Twice,
+    /// Their token does not let them in.
+    Access(AccessError),
+}
+
+impl Door<'_> {
+    /// Proves whoever sends these headers from `peer`.
+    pub(crate) async fn prove(&self, headers: &HeaderMap, peer: Option<Peer>) -> Result<Asker, Refused> {
+        let address = peer.map(|Peer(peer)| client(peer.ip().to_canonical(), headers, self.trusted_proxies));
+        let principal = match secret(headers) {
+            Shown::Nothing => self.authenticator.anonymous(address).await,
+            Shown::Secret(secret) => self.authenticator.token(&secret, address).await,
+            Shown::Garbage => Err(self.authenticator.refused(address)),
+            Shown::Twice => return Err(Refused::Twice),
+        };
+        match principal {
+            Ok(principal) => Ok(Asker { principal: Arc::new(principal), address }),
+            Err(error) => {
+                if matches!(error, AccessError::Token | AccessError::Tried) {
+                    self.front.login_refused(self.protocol, address, &error);
+                }
+                Err(Refused::Access(error))
             }
-            Err(error.into())
         }
     }
 }
@@ -145,22 +185,24 @@ fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
 }
 
 /// What a request shows of who sends it.
-enum Shown {
+pub(crate) enum Shown {
     Nothing,
     Secret(String),
     /// Something that is no token in any form.
     Garbage,
+    /// More than one thing.
+    Twice,
 }
 
 /// Returns the token of a request, if it has one.
-fn secret(headers: &HeaderMap) -> Result<Shown, Problem> {
+pub(crate) fn secret(headers: &HeaderMap) -> Shown {
     let mut sent = headers.get_all(header::AUTHORIZATION).iter();
-    let Some(value) = sent.next() else { return Ok(Shown::Nothing) };
+    let Some(value) = sent.next() else { return Shown::Nothing };
     if sent.next().is_some() {
-        return Err(Problem::bad_request("there are two `Authorization` headers"));
+        return Shown::Twice;
     }
     let found = value.to_str().ok().and_then(token_of);
-    Ok(found.map_or(Shown::Garbage, Shown::Secret))
+    found.map_or(Shown::Garbage, Shown::Secret)
 }
 
 fn token_of(text: &str) -> Option<String> {
@@ -168,7 +210,7 @@ fn token_of(text: &str) -> Option<String> {
     match scheme.to_ascii_lowercase().as_str() {
         "bearer" => Some(rest.trim().to_owned()),
         "basic" => {
-            let bytes = BASE64_STANDARD.decode(rest.trim()).ok()?;
+            let bytes = PASSWORDS.decode(rest.trim()).ok()?;
             let pair = String::from_utf8(bytes).ok()?;
             // Whatever stands for the user says nothing: the token does.
             pair.split_once(':').map(|(_, password)| password.to_owned())
@@ -180,6 +222,17 @@ fn token_of(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tokens_come_as_bearers_and_as_passwords_with_and_without_padding() {
+        for text in ["Bearer hbr_ab", "bearer  hbr_ab ", "Basic dTpoYnJfYWI=", "Basic dTpoYnJfYWI", "basic Omhicl9hYg"]
+        {
+            assert_eq!(token_of(text).as_deref(), Some("hbr_ab"), "{text}");
+        }
+        for text in ["Bearer", "hbr_ab", "Digest hbr_ab", "Basic !", "Basic dTpoYnJfYWI==", "Basic aGJyX2Fi"] {
+            assert_eq!(token_of(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn only_trusted_proxies_say_whom_they_speak_for() {

@@ -26,7 +26,7 @@ const WHOLE_BYTES_MAX: usize = 1024 * 1024;
 const SOURCES_BYTES_MAX: usize = 4 * 1024;
 
 /// What was reached where rows are missing.
-const LIMIT: &str = "rows or bytes";
+pub(crate) const LIMIT: &str = "rows or bytes";
 
 pub(crate) const QUERY: HeaderName = HeaderName::from_static("hambar-query");
 pub(crate) const TRUNCATED: HeaderName = HeaderName::from_static("hambar-truncated");
@@ -60,7 +60,7 @@ impl OwnLimits {
     }
 
     /// Says whether it was one of them that cut an answer off after `rows`.
-    fn explain(self, rows: u64) -> bool {
+    pub(crate) fn explain(self, rows: u64) -> bool {
         self.rows == Some(rows) || self.has_bytes && self.server_rows != Some(rows)
     }
 }
@@ -119,22 +119,45 @@ pub(crate) fn pack(
     tail: Tail,
     answer: Answer,
 ) -> Result<Delivery, Problem> {
-    let Tail { truncated, next } = tail;
-    let status = status(format, truncated);
-    let mut whole = Whole { status, format, truncated, sources, next, body: Bytes::new() };
+    let mut whole = unfilled(format, sources, tail);
     match rest {
         Rest::Bytes(body) => {
             whole.body = Bytes::from(body);
             Ok(Delivery::Whole(Arc::new(whole), Box::new(answer)))
         }
-        Rest::File(file) => {
-            let length = file.metadata().map(|meta| meta.len()).map_err(|error| not_encoded(&error.into()))?;
-            let mut response = whole_response(&whole, ());
-            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-            *response.body_mut() = Body::from_stream(pieces_of(tokio::fs::File::from_std(file), answer));
-            Ok(Delivery::Stream(response))
-        }
+        Rest::File(file) => file_response(&whole, file, answer).map(Delivery::Stream),
     }
+}
+
+/// The response of a page of an answer that is kept. `guard` is dropped once it was sent.
+pub(crate) fn page_response(
+    rest: Rest,
+    format: Format,
+    sources: Arc<[Source]>,
+    tail: Tail,
+    guard: impl Send + Unpin + 'static,
+) -> Result<Response, Problem> {
+    let mut whole = unfilled(format, sources, tail);
+    match rest {
+        Rest::Bytes(body) => {
+            whole.body = Bytes::from(body);
+            Ok(whole_response(&whole, guard))
+        }
+        Rest::File(file) => file_response(&whole, file, guard),
+    }
+}
+
+fn unfilled(format: Format, sources: Arc<[Source]>, tail: Tail) -> Whole {
+    let Tail { truncated, next } = tail;
+    Whole { status: status(format, truncated), format, truncated, sources, next, body: Bytes::new() }
+}
+
+fn file_response(whole: &Whole, file: std::fs::File, guard: impl Send + 'static) -> Result<Response, Problem> {
+    let length = file.metadata().map(|meta| meta.len()).map_err(|error| not_encoded(&error.into()))?;
+    let mut response = whole_response(whole, ());
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    *response.body_mut() = Body::from_stream(pieces_of(tokio::fs::File::from_std(file), guard));
+    Ok(response)
 }
 
 /// A form that cannot say itself that rows are missing says so by its status.
@@ -288,12 +311,15 @@ impl Sending {
     }
 }
 
-fn pieces_of(file: tokio::fs::File, answer: Answer) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    futures::stream::try_unfold((file, answer), |(mut file, answer)| async move {
+fn pieces_of(
+    file: tokio::fs::File,
+    guard: impl Send + 'static,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    futures::stream::try_unfold((file, guard), |(mut file, guard)| async move {
         let mut piece = vec![0; PIECE_BYTES];
         let length = file.read(&mut piece).await?;
         piece.truncate(length);
-        Ok((length > 0).then_some((Bytes::from(piece), (file, answer))))
+        Ok((length > 0).then_some((Bytes::from(piece), (file, guard))))
     })
 }
 

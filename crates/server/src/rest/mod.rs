@@ -5,14 +5,16 @@ mod body;
 pub(crate) mod cache;
 mod compress;
 pub(crate) mod deliver;
-mod encode;
+pub(crate) mod encode;
 mod format;
+mod kept;
 mod openapi;
 mod operate;
 mod page;
 mod parameters;
 pub(crate) mod problem;
-mod serve;
+pub(crate) mod serve;
+mod spool;
 mod sql;
 pub(crate) mod tables;
 
@@ -34,6 +36,8 @@ use crate::page::{self as web, Pages};
 use cache::Results;
 pub use openapi::openapi_document;
 pub use serve::serve_http;
+pub use spool::ResultSettings;
+use spool::Spools;
 
 /// The limits of HTTP.
 #[derive(Debug, Clone)]
@@ -50,6 +54,8 @@ pub struct HttpSettings {
     pub write_time_max: Duration,
     /// Bytes of answers that are held for the next time.
     pub cache_bytes_max: u64,
+    /// Answers that are taken page by page.
+    pub results: ResultSettings,
     /// Whether everybody may read the metrics.
     pub open_metrics: bool,
     /// Whether the store may be written to.
@@ -67,6 +73,7 @@ pub(crate) struct State {
     pub(crate) authenticator: Authenticator,
     pub(crate) results: Arc<Results>,
     pub(crate) pages: Arc<Pages>,
+    pub(crate) spools: Spools,
     pub(crate) settings: Arc<HttpSettings>,
     pub(crate) stopping: CancellationToken,
 }
@@ -79,13 +86,15 @@ pub fn router(
     stopping: CancellationToken,
 ) -> Router {
     let results = Arc::new(Results::new(settings.cache_bytes_max));
+    let spools = Spools::new(settings.results.clone());
     let body_bytes_max = settings.body_bytes_max;
     let pages = Arc::new(Pages::start(front.catalogue().clone(), stopping.clone()));
-    let state = State { front, authenticator, results, pages, settings: Arc::new(settings), stopping };
+    let state = State { front, authenticator, results, pages, spools, settings: Arc::new(settings), stopping };
     web::routes()
         .route("/api/{what}", get(sql::get).post(sql::post))
         .route("/api/queries", get(operate::queries))
         .route("/api/queries/{id}", delete(operate::cancel))
+        .route("/api/results/{id}", get(kept::next).delete(kept::delete))
         .route("/api/tables", get(tables::list))
         .route("/api/tables/{table}", get(tables::rows))
         .route("/api/tables/{table}/schema", get(tables::schema))

@@ -47,6 +47,10 @@ const TABLE: (&str, &str, &str) = ("table", "path", "`namespace.table`");
 const FORMAT: (&str, &str, &str) =
     ("format", "query", "`json`, `ndjson`, `csv`, `arrow`, `parquet` or `xlsx`; without it, `Accept` decides");
 
+const PAGE_ROWS: (&str, &str, &str) =
+    ("page_rows", "query", "Rows of a page: the answer is kept, and `Link: rel=\"next\"` is the next page of it");
+const RESULT: (&str, &str, &str) = ("id", "path", "The answer's id, from `Hambar-Result`");
+
 /// Everything that can be asked. A test compares it with what the router answers.
 const OPERATIONS: &[Operation] = &[
     Operation {
@@ -60,9 +64,10 @@ const OPERATIONS: &[Operation] = &[
             FORMAT,
             ("rows", "query", "Rows of the answer at most"),
             ("seconds", "query", "Seconds for everything"),
+            PAGE_ROWS,
         ],
         answers: &[
-            (200, "The rows, in the form asked for"),
+            (200, "The rows, in the form asked for; with `page_rows` the first page of them"),
             (206, "CSV or Arrow of which rows are missing: a limit was reached, see `Hambar-Truncated`"),
             (304, "Nothing has changed since the answer with the tag in `If-None-Match`"),
         ],
@@ -79,12 +84,41 @@ const OPERATIONS: &[Operation] = &[
             ("params", "query", "With a statement alone: the values of `$1`, `$2` … as a JSON array"),
             ("rows", "query", "With a statement alone: rows of the answer at most"),
             ("seconds", "query", "With a statement alone: seconds for everything"),
+            PAGE_ROWS,
         ],
         answers: &[
             (200, "The rows, in the form asked for"),
             (206, "CSV or Arrow of which rows are missing: a limit was reached, see `Hambar-Truncated`"),
         ],
         body: Some((Body::JsonOrSql, schema::<sql::SqlRequest>)),
+        answer: None,
+    },
+    Operation {
+        method: "get",
+        path: "/api/results/{id}",
+        tag: "SQL",
+        summary: "Returns a page of an answer that is kept. All pages are of one and the same run of the statement.",
+        parameters: &[
+            RESULT,
+            ("from", "query", "The number of rows before the page: 0 where it is absent"),
+            ("rows", "query", "Rows of the page: 100 000 where it is absent, and at most"),
+            FORMAT,
+        ],
+        answers: &[
+            (200, "A page; `Link: rel=\"next\"` where there are more rows"),
+            (206, "The last page, as CSV or Arrow, of an answer that a limit cut off"),
+        ],
+        body: None,
+        answer: None,
+    },
+    Operation {
+        method: "delete",
+        path: "/api/results/{id}",
+        tag: "SQL",
+        summary: "Lets an answer go that is kept.",
+        parameters: &[RESULT],
+        answers: &[(204, "It is gone")],
+        body: None,
         answer: None,
     },
     Operation {

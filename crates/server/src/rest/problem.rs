@@ -129,7 +129,7 @@ impl Problem {
 }
 
 /// Logs an error that is the server's own. Says whether it is.
-pub(super) fn note(error: &FrontError) -> bool {
+pub(crate) fn note(error: &FrontError) -> bool {
     let is_inner = matches!(error.class(), ErrorClass::Store | ErrorClass::Internal);
     if is_inner {
         tracing::error!(error = %Chain(error), "request failed");

@@ -1,4 +1,5 @@
-//! HTTP connections: HTTP/1.1 and HTTP/2 on one port, with limits on heads, streams and silence.
+//! HTTP connections: HTTP/1.1 and HTTP/2 on one port (or HTTP/2 alone, for gRPC), with limits on heads, streams and
+//! silence.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -31,9 +32,21 @@ const STREAMS_MAX: u32 = 32;
 const RESETS_MAX: usize = 20;
 /// Bytes of one HTTP/2 stream that wait to be sent.
 const STREAM_BYTES_MAX: usize = 128 * 1024;
+/// Bytes of a request that a client may send before somebody has read them, on one HTTP/2 stream and on one connection.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 128 * 1024;
 /// What a client hears whose connection is one too many.
 const TOO_MANY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 2\r\nconnection: close\r\n\r\n";
+
+/// The versions of HTTP that are spoken on a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Versions {
+    /// 1.1 and 2.
+    Both,
+    /// 2 only, as gRPC has it.
+    Two,
+}
 
 /// Serves `router` on `listener` until `stop`; then lets requests end and returns.
 pub async fn serve_http(
@@ -44,7 +57,14 @@ pub async fn serve_http(
     settings: HttpSettings,
     stop: CancellationToken,
 ) {
-    let shared = Arc::new(Shared { router, front, settings, tls: tls.map(TlsAcceptor::from), stop: stop.clone() });
+    let tls = tls.map(TlsAcceptor::from);
+    serve(listener, Shared { router, versions: Versions::Both, front, settings, tls, stop }).await;
+}
+
+/// Serves connections on `listener` until it is told to stop.
+pub(crate) async fn serve(listener: Listener, shared: Shared) {
+    let stop = shared.stop.clone();
+    let shared = Arc::new(shared);
     let all = Arc::clone(&shared);
     let serve = move |stream: TcpStream, accepted: Accepted| {
         let shared = Arc::clone(&all);
@@ -56,10 +76,10 @@ pub async fn serve_http(
             drop(accepted);
         }
     };
-    let is_plain = shared.tls.is_none();
+    // On a port that speaks TLS, nothing is said in the clear.
+    let is_told = shared.tls.is_none() && shared.versions == Versions::Both;
     let refuse = move |mut stream: TcpStream| async move {
-        // On a port that speaks TLS, nothing is said in the clear.
-        if !is_plain {
+        if !is_told {
             return;
         }
         let _ = tokio::time::timeout(std::time::Duration::from_secs(1), stream.write_all(TOO_MANY)).await;
@@ -67,12 +87,14 @@ pub async fn serve_http(
     listener.run(stop, serve, refuse).await;
 }
 
-struct Shared {
-    router: Router,
-    front: QueryFront,
-    settings: HttpSettings,
-    tls: Option<TlsAcceptor>,
-    stop: CancellationToken,
+/// What the connections of one port share.
+pub(crate) struct Shared {
+    pub(crate) router: Router,
+    pub(crate) versions: Versions,
+    pub(crate) front: QueryFront,
+    pub(crate) settings: HttpSettings,
+    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) stop: CancellationToken,
 }
 
 impl Shared {
@@ -94,6 +116,9 @@ impl Shared {
     ) {
         let settings = &self.settings;
         let mut builder = Builder::new(TokioExecutor::new());
+        if self.versions == Versions::Two {
+            builder = builder.http2_only();
+        }
         builder
             .http1()
             .timer(TokioTimer::new())
@@ -103,6 +128,8 @@ impl Shared {
             .http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS_MAX)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_send_buf_size(STREAM_BYTES_MAX)
             .max_pending_accept_reset_streams(RESETS_MAX)
             .max_header_list_size(u32::try_from(settings.head_bytes_max).unwrap_or(u32::MAX))

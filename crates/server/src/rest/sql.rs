@@ -16,6 +16,7 @@ use super::auth::Asker;
 use super::cache::{self, Key};
 use super::deliver::{self, Delivery, OwnLimits};
 use super::format::Format;
+use super::kept;
 use super::parameters::{LimitsRequest, parameters};
 use super::problem::Problem;
 use crate::front::{Answer, Ask, Protocol};
@@ -31,6 +32,8 @@ pub(crate) struct SqlRequest {
     pub(crate) params: Vec<Value>,
     /// `json`, `ndjson`, `csv`, `arrow`, `parquet` or `xlsx`; without it, `Accept` decides.
     pub(crate) format: Option<String>,
+    /// Rows of a page, where the answer is to be kept and taken page by page.
+    pub(crate) page_rows: Option<u64>,
     /// Limits below those of the server.
     #[serde(default)]
     pub(crate) limits: LimitsRequest,
@@ -50,6 +53,8 @@ pub(crate) struct SqlQuery {
     pub(crate) rows: Option<u64>,
     /// Seconds for everything.
     pub(crate) seconds: Option<f64>,
+    /// Rows of a page, where the answer is to be kept and taken page by page.
+    pub(crate) page_rows: Option<u64>,
 }
 
 /// Runs the statement of an address.
@@ -78,7 +83,7 @@ impl SqlQuery {
                 .map_err(|error| Problem::bad_request(format!("`params` is not a JSON array: {error}")))?,
         };
         let limits = LimitsRequest { rows: self.rows, seconds: self.seconds, ..LimitsRequest::default() };
-        Ok(SqlRequest { sql, params, format: None, limits })
+        Ok(SqlRequest { sql, params, format: None, page_rows: self.page_rows, limits })
     }
 }
 
@@ -147,6 +152,9 @@ async fn run(
         parameters: if request.params.is_empty() { Parameters::none() } else { parameters(&request.params)? },
         limits,
     };
+    if let Some(rows) = request.page_rows {
+        return kept::begin(state, ask, format, rows).await;
+    }
     answer(state, ask, format, headers).await
 }
 

@@ -83,7 +83,7 @@ pub(crate) async fn schema(
     asker: Asker,
 ) -> Result<Response, Problem> {
     let table = table_name(&table)?;
-    let ask = whole_table(&asker, &table);
+    let ask = whole_table(&asker, Protocol::Http, &table);
     let description = state.front.describe(&ask).await.map_err(|error| missing(&table, error))?;
     let datasets = state.front.catalogue().datasets().await.map_err(crate::FrontError::Query)?;
     let columns = description.schema.fields().iter().map(|field| {
@@ -140,16 +140,17 @@ async fn order(state: &State, asker: &Asker, table: &TableName) -> Result<Order,
     if !key.is_empty() && asker.principal.visibility().sees(table) {
         return Ok(Order::Key(key));
     }
-    let ask = whole_table(asker, table);
+    let ask = whole_table(asker, Protocol::Http, table);
     let described = state.front.describe(&ask).await.map_err(|error| missing(table, error))?;
     let sortable = described.schema.fields().iter().filter(|field| !field.data_type().is_nested());
     Ok(Order::Columns(sortable.map(|field| field.name().clone()).collect()))
 }
 
-fn whole_table(asker: &Asker, table: &TableName) -> Ask {
+/// The question for all rows of a table.
+pub(crate) fn whole_table(asker: &Asker, protocol: Protocol, table: &TableName) -> Ask {
     Ask {
         principal: Arc::clone(&asker.principal),
-        protocol: Protocol::Http,
+        protocol,
         address: asker.address,
         sql: format!("SELECT * FROM {table}"),
         parameters: Parameters::none(),

@@ -5,8 +5,10 @@ mod abuse;
 mod access;
 mod cache;
 mod client;
+mod flight;
 mod forms;
 mod page;
+mod results;
 mod saved;
 mod tables;
 mod tls;
@@ -28,6 +30,8 @@ pub(super) struct Served {
     pub(super) workshop: Workshop,
     pub(super) provider: Provider,
     pub(super) address: SocketAddr,
+    /// Where Flight SQL is served, where it is.
+    flight: Option<SocketAddr>,
     pub(super) token: String,
     child: Child,
     log: Arc<Mutex<String>>,
@@ -98,11 +102,21 @@ impl Served {
                 kept.lock().unwrap().push_str(&String::from_utf8_lossy(&piece[..length]));
             }
         });
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().rsplit("//").next().unwrap().parse();
-        let address = address.unwrap_or_else(|_| panic!("`{line}`\n{}", log.lock().unwrap()));
-        Self { workshop, provider, address, token, child, log }
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut address = || {
+            let mut line = String::new();
+            stdout.read_line(&mut line).unwrap();
+            let address = line.trim().rsplit("//").next().unwrap().parse();
+            address.unwrap_or_else(|_| panic!("`{line}`\n{}", log.lock().unwrap()))
+        };
+        let (own, has_flight) = (address(), arguments.contains(&"--flight"));
+        let flight = has_flight.then(&mut address);
+        Self { workshop, provider, address: own, flight, token, child, log }
+    }
+
+    /// Where Flight SQL is served.
+    pub(super) fn flight(&self) -> SocketAddr {
+        self.flight.unwrap()
     }
 
     /// Makes a token and returns it.

@@ -152,15 +152,23 @@ pub(crate) const SOURCES: &str = "hambar.sources";
 /// The key under which Parquet says that rows are missing.
 const TRUNCATED: &str = "hambar.truncated";
 
-/// The columns with whom to name.
 fn described(head: &Head) -> SchemaRef {
-    let mut metadata = head.schema.metadata().clone();
-    metadata.insert(SOURCES.to_owned(), sources(head));
-    Arc::new(Schema::new_with_metadata(head.schema.fields().clone(), metadata))
+    with_sources(&head.schema, &head.sources)
+}
+
+/// The columns with whom to name.
+pub(crate) fn with_sources(schema: &SchemaRef, sources: &[Source]) -> SchemaRef {
+    let mut metadata = schema.metadata().clone();
+    metadata.insert(SOURCES.to_owned(), as_json(sources));
+    Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata))
 }
 
 fn sources(head: &Head) -> String {
-    serde_json::to_string(&head.sources).unwrap_or_default()
+    as_json(&head.sources)
+}
+
+fn as_json(sources: &[Source]) -> String {
+    serde_json::to_string(sources).unwrap_or_default()
 }
 
 fn csv(batch: &RecordBatch, schema: &SchemaRef, is_started: &mut bool) -> Result<Vec<u8>, EncodeError> {
