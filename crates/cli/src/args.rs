@@ -327,6 +327,9 @@ pub(crate) struct ServeArguments {
     /// Where to listen for Arrow Flight SQL; overrides `server.flight.listen`.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) flight: Option<String>,
+    /// Where to listen for the Postgres protocol; overrides `server.postgres.listen`.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) postgres: Option<String>,
     /// Let everybody read the public tables that may be passed on, as `server.anonymous` does.
     #[arg(long)]
     pub(crate) anonymous: bool,

@@ -9,6 +9,7 @@ mod flight;
 mod front;
 mod net;
 mod page;
+mod postgres;
 mod rest;
 
 pub use access::{
@@ -22,4 +23,5 @@ pub use front::{
     QueryId, RunningQuery, ScheduleLoad, Source, TableFreshness,
 };
 pub use net::{Accepted, ConnectionLimits, Listener, NetError, Security, ServerTls, Stalling, TlsFiles, load_tls};
+pub use postgres::{POSTGRES_ALPN, PostgresSettings, serve_postgres};
 pub use rest::{HttpSettings, ResultSettings, openapi_document, router, serve_http};

@@ -9,6 +9,7 @@ mod list;
 pub(crate) mod maintain;
 mod members;
 mod portal;
+mod postgres;
 pub(crate) mod query;
 mod retention;
 pub(crate) mod run;

@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::flight::FlightPort;
+use super::postgres::PostgresPort;
 use super::query::worker_settings;
 use crate::args::ServeArguments;
 use crate::config::ServerConfig;
@@ -35,14 +36,7 @@ const CLOSE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// `hambar serve`
 pub(crate) async fn serve(context: &Context, arguments: &ServeArguments) -> Result<()> {
-    let mut settings = context.config.server.clone();
-    if let Some(address) = &arguments.listen {
-        settings.listen.clone_from(address);
-    }
-    if let Some(address) = &arguments.flight {
-        settings.flight.listen.clone_from(address);
-    }
-    settings.anonymous |= arguments.anonymous;
+    let settings = settings(&context.config.server, arguments);
     // Before anything is opened: a certificate that cannot be used must not end in plaintext.
     let tls = tls_files(&settings).map(|files| load_tls(&files, &ALPN)).transpose()?;
     let security = match (&tls, settings.allow_plaintext) {
@@ -56,6 +50,7 @@ pub(crate) async fn serve(context: &Context, arguments: &ServeArguments) -> Resu
     };
     let listener = Listener::bind(&settings.listen, security, connections).await?;
     let flight = FlightPort::bind(&settings, security, connections).await?;
+    let postgres = PostgresPort::bind(&settings, security, connections).await?;
     raise_descriptors();
     let access = if settings.audit { Access::ReadWrite } else { Access::ReadOnly };
     let lake = context.lake(access).await?;
@@ -63,14 +58,7 @@ pub(crate) async fn serve(context: &Context, arguments: &ServeArguments) -> Resu
     let front_settings = front_settings(context, &settings)?;
     let spill = front_settings.workers.spill.clone();
     let front = QueryFront::start(front_settings, lake.clone(), audit, Arc::clone(&context.clock))?;
-    let members = Members::new(&lake, Arc::clone(&context.clock));
-    let catalogue = front.catalogue().clone();
-    let anonymous = if settings.anonymous { Anonymous::Reads(settings.public.clone()) } else { Anonymous::Refused };
-    let sessions = match &settings.session_key {
-        Some(reference) => SessionKey::of(&context.secrets.read(reference)?)?,
-        None => SessionKey::random()?,
-    };
-    let authenticator = Authenticator::new(members, catalogue, anonymous, sessions, Arc::clone(&context.clock));
+    let authenticator = authenticator(context, &settings, &lake, &front)?;
     let stop = CancellationToken::new();
     let http = http_settings(&settings, spill, security, access);
     let routes = router(front.clone(), authenticator.clone(), http.clone(), stop.clone());
@@ -83,8 +71,10 @@ pub(crate) async fn serve(context: &Context, arguments: &ServeArguments) -> Resu
     println!("listening on {scheme}://{}", listener.address());
     let flight = flight.map(|port| port.serve(front.clone(), authenticator.clone(), http.clone(), stop.clone()));
     let flight = OptionFuture::from(flight.transpose()?);
+    let postgres = postgres.map(|port| port.serve(front.clone(), authenticator.clone(), stop.clone()));
+    let postgres = OptionFuture::from(postgres.transpose()?);
     let http = serve_http(listener, tls, routes, front.clone(), http, stop.clone());
-    let mut served = tokio::spawn(async move { tokio::join!(http, flight) });
+    let mut served = tokio::spawn(async move { tokio::join!(http, flight, postgres) });
     let watched = tokio::spawn({
         let (front, authenticator) = (front.clone(), authenticator.clone());
         async move { front.watch(&authenticator).await }
@@ -104,6 +94,35 @@ pub(crate) async fn serve(context: &Context, arguments: &ServeArguments) -> Resu
     }
     schedules.await.context("the scheduler ended badly")?;
     watched.await.context("the watch over tokens ended badly")
+}
+
+/// The configuration's settings with those of the command line in their place.
+fn settings(configured: &ServerConfig, arguments: &ServeArguments) -> ServerConfig {
+    let mut settings = configured.clone();
+    let addresses = [
+        (&mut settings.listen, &arguments.listen),
+        (&mut settings.flight.listen, &arguments.flight),
+        (&mut settings.postgres.listen, &arguments.postgres),
+    ];
+    for (setting, argument) in addresses {
+        if let Some(address) = argument {
+            setting.clone_from(address);
+        }
+    }
+    settings.anonymous |= arguments.anonymous;
+    settings
+}
+
+/// Who is let in.
+fn authenticator(context: &Context, settings: &ServerConfig, lake: &Lake, front: &QueryFront) -> Result<Authenticator> {
+    let members = Members::new(lake, Arc::clone(&context.clock));
+    let anonymous = if settings.anonymous { Anonymous::Reads(settings.public.clone()) } else { Anonymous::Refused };
+    let sessions = match &settings.session_key {
+        Some(reference) => SessionKey::of(&context.secrets.read(reference)?)?,
+        None => SessionKey::random()?,
+    };
+    let clock = Arc::clone(&context.clock);
+    Ok(Authenticator::new(members, front.catalogue().clone(), anonymous, sessions, clock))
 }
 
 /// What a server does about schedules.

@@ -27,6 +27,7 @@ pub(crate) struct ServerConfig {
     pub(crate) tls: TlsConfig,
     pub(crate) flight: FlightConfig,
     pub(crate) results: ResultsConfig,
+    pub(crate) postgres: PostgresConfig,
     pub(crate) connections: ConnectionsConfig,
     pub(crate) queries: QueriesConfig,
 }
@@ -52,6 +53,14 @@ pub(crate) struct FlightConfig {
 pub(crate) struct ResultsConfig {
     pub(crate) bytes_max: u64,
     pub(crate) per_member_max: usize,
+    pub(crate) idle_seconds_max: u64,
+}
+
+/// `[server.postgres]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PostgresConfig {
+    pub(crate) listen: String,
     pub(crate) idle_seconds_max: u64,
 }
 
@@ -110,6 +119,7 @@ impl ServerConfig {
             ("connections.head_seconds_max", connections.head_seconds_max),
             ("connections.body_seconds_max", connections.body_seconds_max),
             ("connections.write_seconds_max", connections.write_seconds_max),
+            ("postgres.idle_seconds_max", self.postgres.idle_seconds_max),
             ("queries.per_member_max", queries.per_member_max as u64),
             ("queries.plan_seconds_max", queries.plan_seconds_max),
             ("queries.run_seconds_max", queries.run_seconds_max),

@@ -3,20 +3,26 @@
 
 mod complexity;
 mod dialect;
+mod parameters;
 mod relations;
 mod statements;
 mod tokens;
 
+use std::collections::BTreeSet;
+
 use datafusion::sql::sqlparser::ast::Statement;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 
+pub(crate) use complexity::folded;
 pub(crate) use dialect::HambarDialect;
+use relations::Found;
 pub(crate) use relations::HISTORY;
 pub use relations::Relation;
 
 use crate::advice;
 use crate::error::{Position, QueryError};
 use crate::limits::GateLimits;
+use crate::postgres;
 
 /// Stack of the thread that parses and plans: a chain of as many operators as there can be tokens fits.
 pub(crate) const STACK_BYTES: usize = 64 * 1024 * 1024;
@@ -30,6 +36,10 @@ pub struct Checked {
     pub(crate) relations: Vec<Relation>,
     /// Whether it reads `information_schema`, and so needs the list of tables.
     pub(crate) lists_tables: bool,
+    /// The tables of `pg_catalog` that it reads.
+    pub(crate) catalogue: BTreeSet<String>,
+    /// The numbers of its parameters, as it was written.
+    pub(crate) parameters: BTreeSet<usize>,
     /// Whether it gives the same rows as long as its tables stay the same, as far as its text tells.
     pub(crate) is_repeatable: bool,
 }
@@ -71,14 +81,18 @@ fn check_here(sql: &str, limits: &GateLimits) -> Result<Checked, QueryError> {
     let mut parser =
         Parser::new(&dialect::HambarDialect).with_recursion_limit(limits.depth_max).with_tokens_with_locations(tokens);
     let mut parsed = parser.parse_statements().map_err(|error| syntax(&error, limits))?;
-    let (Some(statement), true) = (parsed.pop(), parsed.is_empty()) else {
+    let (Some(mut statement), true) = (parsed.pop(), parsed.is_empty()) else {
         return Err(QueryError::Count { count: parsed.len() });
     };
+    // What rewriting takes out of the statement may have parameters; its asker counts on them.
+    let parameters = parameters::numbers(&statement);
+    postgres::rewrite(&mut statement);
     let is_repeatable = complexity::check(&statement, limits)?;
     let mut statement = statements::allow(statement, &first_word)?;
     let found = relations::resolve(&mut statement)?;
-    let is_repeatable = is_repeatable && !found.lists_tables;
-    Ok(Checked { statement, relations: found.relations, lists_tables: found.lists_tables, is_repeatable })
+    let is_repeatable = is_repeatable && !found.lists_tables && found.catalogue.is_empty();
+    let Found { relations, lists_tables, catalogue } = found;
+    Ok(Checked { statement, relations, lists_tables, catalogue, parameters, is_repeatable })
 }
 
 fn syntax(error: &ParserError, limits: &GateLimits) -> QueryError {

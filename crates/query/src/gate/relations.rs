@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use crate::error::{Position, QueryError};
 use crate::functions::{CATALOG, TABLE_FUNCTIONS};
 use crate::gate::complexity::folded;
+use crate::postgres;
 
 /// What a statement reads.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,6 +66,8 @@ const INFORMATION_SCHEMA: [&str; 6] = ["tables", "views", "columns", "schemata",
 pub(crate) struct Found {
     pub(crate) relations: Vec<Relation>,
     pub(crate) lists_tables: bool,
+    /// The tables of `pg_catalog`.
+    pub(crate) catalogue: BTreeSet<String>,
 }
 
 /// Finds the tables of a statement and rewrites time travel.
@@ -83,7 +86,8 @@ pub(crate) fn resolve(statement: &mut Statement) -> Result<Found, QueryError> {
             }
         }
     }
-    Ok(Found { relations: walk.relations.into_iter().collect(), lists_tables: walk.lists_tables })
+    let relations = walk.relations.into_iter().collect();
+    Ok(Found { relations, lists_tables: walk.lists_tables, catalogue: walk.catalogue })
 }
 
 #[derive(Default)]
@@ -91,6 +95,7 @@ struct Walk {
     ctes: Vec<String>,
     relations: BTreeSet<Relation>,
     lists_tables: bool,
+    catalogue: BTreeSet<String>,
 }
 
 impl Walk {
@@ -136,6 +141,14 @@ impl Walk {
             [namespace, table] => (folded(namespace), *table),
             _ => return Err(QueryError::UnknownTable { name: shortened(&written), similar: Vec::new() }),
         };
+        if namespace == postgres::NAMESPACE && version.is_none() {
+            let found = folded(table);
+            if !postgres::is_table(&found) {
+                return Err(QueryError::UnknownTable { name: shortened(&written), similar: Vec::new() });
+            }
+            self.catalogue.insert(found);
+            return Ok(None);
+        }
         if namespace == "information_schema" {
             if version.is_some() || !INFORMATION_SCHEMA.contains(&folded(table).as_str()) {
                 return Err(QueryError::UnknownTable { name: shortened(&written), similar: Vec::new() });
@@ -157,6 +170,27 @@ impl Walk {
         alias: &mut Option<TableAlias>,
         version: Option<&TableVersion>,
     ) -> Result<(), QueryError> {
+        if let [part] = name.0.as_slice()
+            && let Some(written) = part.as_ident().map(folded)
+            && written.starts_with("pg_")
+            && !self.ctes.contains(&written)
+        {
+            // Postgres looks there first, whatever else there is.
+            *name = ObjectName::from(vec![Ident::new(postgres::NAMESPACE), Ident::with_quote('"', written)]);
+        }
+        if version.is_none()
+            && let Some((table, plain)) = postgres::information(name)
+        {
+            *name = ObjectName::from(vec![Ident::new(postgres::NAMESPACE), Ident::with_quote('"', table)]);
+            if alias.is_none() {
+                *alias = Some(TableAlias {
+                    explicit: true,
+                    name: Ident::with_quote('"', plain),
+                    columns: Vec::new(),
+                    at: None,
+                });
+            }
+        }
         if let Some((relation, known_as)) = self.relation(name, version)? {
             let is_renamed = matches!(relation, Relation::Version(..) | Relation::AsOf(..));
             *name = self.take(relation);
@@ -209,6 +243,17 @@ impl VisitorMut for Walk {
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<QueryError> {
         let count = query.with.as_ref().map_or(0, |with| with.cte_tables.len());
         self.ctes.truncate(self.ctes.len().saturating_sub(count));
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<QueryError> {
+        if let Expr::Function(function) = expr
+            && let [part] = function.name.0.as_slice()
+            && part.as_ident().is_some_and(|name| postgres::is_function(&folded(name)))
+        {
+            // It needs the names of the tables, whether or not the statement reads any.
+            self.catalogue.insert(postgres::CLASSES.to_owned());
+        }
         ControlFlow::Continue(())
     }
 

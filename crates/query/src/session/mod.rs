@@ -12,6 +12,7 @@ mod statistics;
 mod table;
 mod travel;
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use crate::error::QueryError;
 use crate::functions::{self, CATALOG};
 use crate::gate::{self, Checked};
 use crate::limits::QueryLimits;
+use crate::postgres;
 use crate::question::{Description, Facts, Question, VersionRead};
 use crate::rules;
 use crate::visibility::Visibility;
@@ -193,7 +195,10 @@ impl QueryEngine {
         limits: &QueryLimits,
     ) -> Result<(SessionState, Vec<VersionRead>), QueryError> {
         let catalog = Arc::new(QueryCatalog::new(self.lake.clone(), self.store.clone(), settings::texts(limits)));
-        let state = self.state(&catalog, limits)?;
+        let mut state = self.state(&catalog, limits)?;
+        if !checked.catalogue.is_empty() {
+            self.add_postgres(checked, visibility, &catalog, &mut state).await?;
+        }
         if checked.lists_tables {
             let mut tables = self.lake.tables().await?;
             tables.retain(|table| visibility.sees(table));
@@ -204,6 +209,30 @@ impl QueryEngine {
             loaded.relation(relation, &state).await?;
         }
         Ok((state, loaded.versions()))
+    }
+
+    /// Makes `pg_catalog` and its functions known.
+    async fn add_postgres(
+        &self,
+        checked: &Checked,
+        visibility: &Visibility,
+        catalog: &QueryCatalog,
+        state: &mut SessionState,
+    ) -> Result<(), QueryError> {
+        let mut listed = self.lake.tables().await?;
+        listed.retain(|table| visibility.sees(table));
+        let mut schemas = BTreeMap::new();
+        if postgres::NEED_COLUMNS.iter().any(|table| checked.catalogue.contains(*table)) {
+            for table in &listed {
+                schemas.insert(table.clone(), Arc::clone(&self.lake.snapshot(table, None).await?.schema));
+            }
+        }
+        let failed = |error| QueryError::from_plan(&error);
+        let names = Arc::new(postgres::Names::new(&listed));
+        for (name, table) in postgres::tables(&names, &schemas).map_err(failed)? {
+            catalog.insert(postgres::NAMESPACE, name, table);
+        }
+        postgres::register(state, &names).map_err(failed)
     }
 
     /// The caches and the store of the engine with a memory pool for one query.

@@ -1,6 +1,7 @@
 //! The last wall before a plan runs: every node is of a listed kind, every table is one of ours, every function is
 //! offered, and no regular expression outgrew its limit while constants were folded.
 
+use arrow::datatypes::DataType;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::cte_worktable::CteWorkTable;
@@ -10,13 +11,16 @@ use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::{TableProvider, ViewTable, source_as_provider};
 use datafusion::error::DataFusionError;
 use datafusion::functions_table::generate_series::GenerateSeriesTable;
-use datafusion::logical_expr::{Expr, LogicalPlan, Operator, TableScan, Volatility, WindowFunctionDefinition};
+use datafusion::logical_expr::{
+    Expr, ExprSchemable, LogicalPlan, Operator, TableScan, Volatility, WindowFunctionDefinition,
+};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::scalar::ScalarValue;
 
 use super::table::LakeTable;
 use crate::error::QueryError;
 use crate::functions;
+use crate::postgres;
 
 /// Checks a plan before it is optimised: nodes, tables and functions as the statement names them.
 pub(crate) fn check(plan: &LogicalPlan) -> Result<(), QueryError> {
@@ -42,6 +46,41 @@ pub(crate) fn is_repeatable(plan: &LogicalPlan) -> Result<bool, QueryError> {
     });
     walked.map_err(|error| QueryError::from_plan(&error))?;
     Ok(is_repeatable)
+}
+
+/// Returns the types of parameters that stand where only one type can: in a cast, and as the list of `= ANY($1)`.
+pub(crate) fn types_of_parameters(plan: &LogicalPlan) -> Result<Vec<(String, DataType)>, DataFusionError> {
+    let mut found = Vec::new();
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|root| {
+            root.apply(|expr| {
+                found.extend(type_of_parameter(node, expr));
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(found)
+}
+
+fn type_of_parameter(node: &LogicalPlan, expr: &Expr) -> Option<(String, DataType)> {
+    match expr {
+        Expr::Cast(cast) => match cast.expr.as_ref() {
+            Expr::Placeholder(parameter) => Some((parameter.id.clone(), cast.field.data_type().clone())),
+            _ => None,
+        },
+        Expr::ScalarFunction(function) if function.name() == "array_has" => match function.args.as_slice() {
+            [Expr::Placeholder(parameter), item] => {
+                let mut inputs = node.inputs().into_iter();
+                let schema = inputs
+                    .next()
+                    .map_or_else(|| node.schema().as_ref().clone(), |input| input.schema().as_ref().clone());
+                let item = item.get_type(&schema).ok()?;
+                Some((parameter.id.clone(), DataType::new_list(item, true)))
+            }
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 fn volatility(expr: &Expr) -> Option<Volatility> {
@@ -120,7 +159,7 @@ fn check_node(node: &LogicalPlan) -> Result<(), QueryError> {
 }
 
 fn check_scan(scan: &TableScan) -> Result<(), QueryError> {
-    if scan.table_name.schema() == Some("information_schema") {
+    if scan.table_name.schema().is_some_and(|name| ["information_schema", postgres::NAMESPACE].contains(&name)) {
         return Ok(());
     }
     let provider = source_as_provider(&scan.source).map_err(|error| QueryError::from_plan(&error))?;
@@ -142,7 +181,7 @@ fn check_function(expr: &Expr) -> Result<(), QueryError> {
         },
         _ => return Ok(()),
     };
-    if functions::is_offered(name) {
+    if functions::is_offered(name) || postgres::is_function(name) {
         Ok(())
     } else {
         Err(QueryError::Function { name: name.to_owned(), position: None })

@@ -1,7 +1,7 @@
 //! From a checked statement to a plan: on a thread with a large stack, within a deadline, with the values of its
 //! parameters bound, and walked over before and after it is optimised.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,9 +45,10 @@ pub(super) async fn runnable(
 ) -> Result<Runnable, QueryError> {
     let (regex_bytes_max, scan_bytes_max) = (limits.gate.regex_bytes_max, limits.scan_bytes_max);
     let work = async move {
+        let written = checked.parameters.clone();
         let logical = logical(checked, &state).await?;
         let is_repeatable = plan_walk::is_repeatable(&logical)?;
-        let bound = bind(logical, &parameters)?;
+        let bound = bind(logical, &written, &parameters)?;
         let optimized = optimize(&bound, &state, regex_bytes_max)?;
         let planned = state.query_planner().create_physical_plan(&optimized, &state).await;
         let plan = planned.map_err(|error| QueryError::from_plan(&error))?;
@@ -71,10 +72,11 @@ pub(super) async fn described(
 ) -> Result<Described, QueryError> {
     let regex_bytes_max = limits.gate.regex_bytes_max;
     let work = async move {
+        let written = checked.parameters.clone();
         let logical = logical(checked, &state).await?;
         let is_repeatable = plan_walk::is_repeatable(&logical)?;
-        let types = parameter_types(&logical)?;
-        let bound = if parameters.is_empty() { logical } else { bind(logical, &parameters)? };
+        let types = parameter_types(&logical, &written)?;
+        let bound = if parameters.is_empty() { logical } else { bind(logical, &written, &parameters)? };
         let optimized = optimize(&bound, &state, regex_bytes_max)?;
         let schema = Arc::clone(optimized.schema().inner());
         Ok(Described { schema, parameters: types, is_repeatable })
@@ -118,10 +120,15 @@ fn optimize(logical: &LogicalPlan, state: &SessionState, regex_bytes_max: usize)
     Ok(optimized)
 }
 
-/// Returns the parameters `$1` to `$n`, in order. One that is left out (`$1` and `$3`) has no type.
-fn parameter_types(logical: &LogicalPlan) -> Result<Vec<ParameterType>, QueryError> {
-    let types = logical.get_parameter_types().map_err(|error| QueryError::from_plan(&error))?;
-    let mut known: HashMap<usize, Option<DataType>> = HashMap::new();
+/// Returns the parameters `$1` to `$n`, in order; `written` are those of the statement before anything was taken out. One
+/// that is left out (`$1` and `$3`) has no type, and one that is cast where it stands (`$1::int`) has that of the cast.
+fn parameter_types(logical: &LogicalPlan, written: &BTreeSet<usize>) -> Result<Vec<ParameterType>, QueryError> {
+    let failed = |error| QueryError::from_plan(&error);
+    let mut types = logical.get_parameter_types().map_err(failed)?;
+    for (name, kind) in plan_walk::types_of_parameters(logical).map_err(failed)? {
+        types.entry(name).or_insert(None).get_or_insert(kind);
+    }
+    let mut known: HashMap<usize, Option<DataType>> = written.iter().map(|number| (*number, None)).collect();
     for (name, data_type) in types {
         let number = name.strip_prefix('$').and_then(|digits| digits.parse::<usize>().ok());
         match number.filter(|number| (1..=PARAMETERS_MAX).contains(number)) {
@@ -140,8 +147,8 @@ fn parameter_types(logical: &LogicalPlan) -> Result<Vec<ParameterType>, QueryErr
     Ok((1..=count).map(parameter).collect())
 }
 
-fn bind(logical: LogicalPlan, parameters: &Parameters) -> Result<LogicalPlan, QueryError> {
-    let types = parameter_types(&logical)?;
+fn bind(logical: LogicalPlan, written: &BTreeSet<usize>, parameters: &Parameters) -> Result<LogicalPlan, QueryError> {
+    let types = parameter_types(&logical, written)?;
     let values = parameters.values();
     if types.len() != values.len() {
         let what = format!("the statement has {} parameters, and {} values were sent", types.len(), values.len());

@@ -231,14 +231,23 @@ impl Authenticator {
     ///
     /// # Errors
     /// [`AccessError::Token`] where there is none.
-    pub async fn record(&self, name: &str) -> Result<TokenRecord, AccessError> {
+    pub async fn record(&self, name: &str, address: Option<IpAddr>) -> Result<TokenRecord, AccessError> {
         let state = self.members.state().await?;
-        let now = self.now(&state);
-        let found = state.tokens.iter().find(|record| {
-            record.is_valid(now)
-                && (record.id == name || name.split_once('/') == Some((&record.organisation, &record.name)))
-        });
-        found.cloned().ok_or(AccessError::Token)
+        let mut found = self.named(&state, name);
+        // It may have been made a moment ago; who only guesses does not make the store be read.
+        if found.is_none() && !self.attempts.is_over(address, Instant::now()) {
+            let state = self.members.state_just_now().await?;
+            found = self.named(&state, name);
+        }
+        found.ok_or(AccessError::Token)
+    }
+
+    fn named(&self, state: &MembersState, name: &str) -> Option<TokenRecord> {
+        let now = self.now(state);
+        let is_called = |record: &TokenRecord| {
+            record.id == name || name.split_once('/') == Some((&record.organisation, &record.name))
+        };
+        state.tokens.iter().find(|record| record.is_valid(now) && is_called(record)).cloned()
     }
 
     /// Returns the holder of a token whose secret was proven.

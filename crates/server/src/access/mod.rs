@@ -13,5 +13,5 @@ pub use authenticator::{AccessError, Anonymous, Authenticator};
 pub use members::{Members, MembersState, NewToken, Organisation, TokenRecord};
 pub use principal::{Principal, Role, Scope};
 pub use session::SessionKey;
+pub(crate) use token::{SCRAM_ITERATIONS, hash as fingerprint, random_id};
 pub use token::{ScramVerifier, TokenSecret};
-pub(crate) use token::{hash as fingerprint, random_id};

@@ -19,7 +19,7 @@ const SECRET_BYTES: usize = 32;
 /// Random bytes of a token's id.
 const ID_BYTES: usize = 9;
 /// Rounds of SCRAM; RFC 7677 asks for 4 096 or more, and recommends 15 000.
-const SCRAM_ITERATIONS: NonZeroU32 = NonZeroU32::new(15_000).expect("fifteen thousand is not zero");
+pub(crate) const SCRAM_ITERATIONS: NonZeroU32 = NonZeroU32::new(15_000).expect("fifteen thousand is not zero");
 /// Bytes of a SCRAM salt.
 const SALT_BYTES: usize = 16;
 

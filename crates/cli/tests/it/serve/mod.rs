@@ -8,6 +8,7 @@ mod client;
 mod flight;
 mod forms;
 mod page;
+mod postgres;
 mod results;
 mod saved;
 mod tables;
@@ -32,6 +33,8 @@ pub(super) struct Served {
     pub(super) address: SocketAddr,
     /// Where Flight SQL is served, where it is.
     flight: Option<SocketAddr>,
+    /// Where the Postgres protocol is served, where it is.
+    postgres: Option<SocketAddr>,
     pub(super) token: String,
     child: Child,
     log: Arc<Mutex<String>>,
@@ -109,14 +112,20 @@ impl Served {
             let address = line.trim().rsplit("//").next().unwrap().parse();
             address.unwrap_or_else(|_| panic!("`{line}`\n{}", log.lock().unwrap()))
         };
-        let (own, has_flight) = (address(), arguments.contains(&"--flight"));
-        let flight = has_flight.then(&mut address);
-        Self { workshop, provider, address: own, flight, token, child, log }
+        let own = address();
+        let flight = arguments.contains(&"--flight").then(&mut address);
+        let postgres = arguments.contains(&"--postgres").then(&mut address);
+        Self { workshop, provider, address: own, flight, postgres, token, child, log }
     }
 
     /// Where Flight SQL is served.
     pub(super) fn flight(&self) -> SocketAddr {
         self.flight.unwrap()
+    }
+
+    /// Where the Postgres protocol is served.
+    pub(super) fn postgres(&self) -> SocketAddr {
+        self.postgres.unwrap()
     }
 
     /// Makes a token and returns it.
