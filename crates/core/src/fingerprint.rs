@@ -7,11 +7,13 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+    UInt64Type,
 };
 use arrow::error::ArrowError;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed, xxh3_128};
@@ -81,7 +83,29 @@ pub fn row_hashes(batch: &RecordBatch, wanted: impl Fn(&str) -> bool) -> Result<
     Ok(hashes)
 }
 
+/// The type in which values of another one are hashed, so that equal values have equal hashes.
+fn hashed_as(kind: &DataType) -> Option<DataType> {
+    let micros = |zone: &Option<Arc<str>>| DataType::Timestamp(TimeUnit::Microsecond, zone.clone());
+    Some(match kind {
+        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 | DataType::UInt32 => {
+            DataType::Int64
+        }
+        DataType::Time32(_) => DataType::Int32,
+        DataType::Time64(_) | DataType::Duration(_) => DataType::Int64,
+        DataType::Float16 | DataType::Float32 => DataType::Float64,
+        DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
+        DataType::LargeBinary | DataType::BinaryView => DataType::Binary,
+        DataType::Date64 => micros(&None),
+        DataType::Timestamp(unit, zone) if *unit != TimeUnit::Microsecond => micros(zone),
+        DataType::LargeList(item) | DataType::FixedSizeList(item, _) => DataType::List(Arc::clone(item)),
+        _ => return None,
+    })
+}
+
 fn add_column(column: &ArrayRef, seed: u64, hashes: &mut [u64]) -> Result<(), ArrowError> {
+    if let Some(plain) = hashed_as(column.data_type()) {
+        return add_column(&cast(column, &plain)?, seed, hashes);
+    }
     let fixed = |value: i64| xxh3_64_with_seed(&value.to_le_bytes(), seed);
     match column.data_type() {
         DataType::Utf8 => {
@@ -117,15 +141,14 @@ fn add_column(column: &ArrayRef, seed: u64, hashes: &mut [u64]) -> Result<(), Ar
                 xxh3_64_with_seed(&bytes, seed)
             });
         }
-        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 | DataType::UInt32 => {
-            add_column(&cast(column, &DataType::Int64)?, seed, hashes)?;
+        DataType::UInt64 => {
+            add_cells(column.as_primitive::<UInt64Type>().iter(), hashes, |value| match i64::try_from(value) {
+                Ok(value) => fixed(value),
+                Err(_) => xxh3_64_with_seed(&i128::from(value).to_le_bytes(), seed),
+            })
         }
-        DataType::Float16 | DataType::Float32 => add_column(&cast(column, &DataType::Float64)?, seed, hashes)?,
-        DataType::LargeUtf8 | DataType::Utf8View => add_column(&cast(column, &DataType::Utf8)?, seed, hashes)?,
-        DataType::LargeBinary | DataType::BinaryView => add_column(&cast(column, &DataType::Binary)?, seed, hashes)?,
-        DataType::Timestamp(_, zone) => {
-            add_column(&cast(column, &DataType::Timestamp(TimeUnit::Microsecond, zone.clone()))?, seed, hashes)?;
-        }
+        // All NULL, which adds nothing.
+        DataType::Null => {}
         DataType::Dictionary(_, value) => add_dictionary(column, value, seed, hashes)?,
         DataType::List(_) => add_list(column, seed, hashes)?,
         DataType::Struct(_) => add_struct(column, seed, hashes)?,
@@ -196,9 +219,7 @@ fn add_struct(column: &ArrayRef, seed: u64, hashes: &mut [u64]) -> Result<(), Ar
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use arrow::array::{DictionaryArray, Int64Array, StringArray};
+    use arrow::array::{DictionaryArray, DurationSecondArray, Int64Array, NullArray, StringArray, UInt64Array};
 
     use super::*;
 
@@ -236,5 +257,18 @@ mod tests {
         let keys: DictionaryArray<Int32Type> = vec!["x", "y", "x"].into_iter().collect();
         let encoded = RecordBatch::try_from_iter([("a", Arc::new(keys) as ArrayRef)]).unwrap();
         assert_eq!(of(&plain), of(&encoded));
+    }
+
+    #[test]
+    fn results_of_queries_have_types_that_no_table_has() {
+        let of = |column: ArrayRef| of(&RecordBatch::try_from_iter_with_nullable([("a", column, true)]).unwrap());
+        let signed = of(Arc::new(Int64Array::from(vec![1, 2])));
+        assert_eq!(signed, of(Arc::new(UInt64Array::from(vec![1, 2]))));
+        assert_eq!(signed, of(Arc::new(DurationSecondArray::from(vec![2, 1]))));
+        assert_ne!(of(Arc::new(UInt64Array::from(vec![u64::MAX]))), of(Arc::new(Int64Array::from(vec![-1]))));
+        assert_eq!(
+            of(Arc::new(NullArray::new(2))).to_string(),
+            of(Arc::new(Int64Array::from(vec![None, None]))).to_string()
+        );
     }
 }

@@ -7,6 +7,7 @@ pub mod column;
 pub mod conformance;
 pub mod error;
 pub mod fingerprint;
+pub mod licence;
 pub mod limits;
 pub mod memory;
 pub mod name;

@@ -22,14 +22,23 @@ pub enum SystemTable {
     Maintenance,
     /// One row per cited version of a table, which vacuum keeps.
     Citations,
+    /// One row per cited query: its statement, what it read, and the fingerprint of its rows.
+    QueryCitations,
     /// One row per query, export, refused login and change of members.
     Audit,
 }
 
 impl SystemTable {
     /// All system tables.
-    pub const ALL: [Self; 6] =
-        [Self::Runs, Self::Fetches, Self::Datasets, Self::Maintenance, Self::Citations, Self::Audit];
+    pub const ALL: [Self; 7] = [
+        Self::Runs,
+        Self::Fetches,
+        Self::Datasets,
+        Self::Maintenance,
+        Self::Citations,
+        Self::QueryCitations,
+        Self::Audit,
+    ];
 
     /// Returns the table's name in SQL, without the namespace.
     pub fn name(self) -> &'static str {
@@ -39,6 +48,7 @@ impl SystemTable {
             Self::Datasets => "datasets",
             Self::Maintenance => "maintenance",
             Self::Citations => "citations",
+            Self::QueryCitations => "query_citations",
             Self::Audit => "audit",
         }
     }
@@ -51,6 +61,7 @@ impl SystemTable {
             Self::Datasets => DATASETS,
             Self::Maintenance => MAINTENANCE,
             Self::Citations => CITATIONS,
+            Self::QueryCitations => QUERY_CITATIONS,
             Self::Audit => AUDIT,
         };
         Arc::new(Schema::new(
@@ -171,6 +182,26 @@ const CITATIONS: &[(&str, Kind)] = &[
     ("redistribution", Kind::Text),
     // the citation as a sentence
     ("text", Kind::Text),
+];
+
+const QUERY_CITATIONS: &[(&str, Kind)] = &[
+    // the same for every citation of this statement over these versions
+    ("id", Kind::Text),
+    ("cited_at", Kind::Instant),
+    // as whoever cited it called it
+    ("title", Kind::Text),
+    ("statement", Kind::Text),
+    // JSON array
+    ("parameters", Kind::Text),
+    // JSON array of tables with versions and their origins as declared at the time
+    ("reads", Kind::Text),
+    // JSON array of names and types
+    ("columns", Kind::Text),
+    ("fingerprint", Kind::Text),
+    // when the newest of the rows that it read were recorded
+    ("recorded_at", Kind::Instant),
+    // JSON: what the licences of its inputs ask of its result
+    ("terms", Kind::Text),
 ];
 
 const AUDIT: &[(&str, Kind)] = &[

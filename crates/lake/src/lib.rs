@@ -52,6 +52,7 @@ mod writer;
 
 pub use access::Access;
 pub use actions::{Add, Metadata, Protocol, Remove};
+pub use cite::FoundCitation;
 pub use durable::FlushObserver;
 pub use host::HostInfo;
 pub use lake::Lake;

@@ -99,8 +99,7 @@ impl Default for QueryLimits {
 }
 
 impl QueryLimits {
-    /// Returns these limits, each no looser than that of `ceiling`. What the text may contain and how a plan is split
-    /// is the ceiling's.
+    /// Returns these limits, each no looser than that of `ceiling`. What the text may contain is the ceiling's.
     #[must_use]
     pub fn at_most(&self, ceiling: &Self) -> Self {
         Self {
@@ -113,7 +112,7 @@ impl QueryLimits {
             result_bytes_max: self.result_bytes_max.min(ceiling.result_bytes_max),
             scan_bytes_max: tighter(self.scan_bytes_max, ceiling.scan_bytes_max),
             reader_time_max: tighter(self.reader_time_max, ceiling.reader_time_max),
-            partitions: ceiling.partitions,
+            partitions: self.partitions.clamp(1, ceiling.partitions.max(1)),
         }
     }
 

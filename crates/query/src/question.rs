@@ -1,6 +1,7 @@
 //! What is asked of a query worker: a statement, the values of its parameters, what it may see and use; and what a
 //! worker says about a statement without running it.
 
+use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::sync::Arc;
 
@@ -29,12 +30,21 @@ pub struct Question {
     pub visibility: Visibility,
     /// What it may use; never more than the worker was started with.
     pub limits: QueryLimits,
+    /// The versions of tables, histories included, of which the statement names none. Others are read in their newest.
+    #[serde(default)]
+    pub standing: BTreeMap<TableName, u64>,
 }
 
 impl Question {
     /// Makes a question without parameters that may see everything; for the owner of the store.
     pub fn new(sql: impl Into<String>, limits: QueryLimits) -> Self {
-        Self { sql: sql.into(), parameters: Parameters::none(), visibility: Visibility::All, limits }
+        Self {
+            sql: sql.into(),
+            parameters: Parameters::none(),
+            visibility: Visibility::All,
+            limits,
+            standing: BTreeMap::new(),
+        }
     }
 }
 
@@ -151,7 +161,7 @@ pub struct VersionRead {
     pub table: TableName,
     /// The version.
     pub version: u64,
-    /// Whether the statement names the version (`VERSION AS OF`), so that a newer one changes nothing.
+    /// Whether the statement names the version (`VERSION AS OF`), or the question does, so that a newer one changes nothing.
     #[serde(default)]
     pub is_pinned: bool,
 }

@@ -6,18 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::TimestampMicrosecondType;
 use futures::TryStreamExt;
 use hambar_core::{ErrorClass, TableName};
 use hambar_lake::Lake;
 use hambar_query::{QueryError, QueryLimits, QueryPool, Question, RowStream};
+use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// The newest declaration of every dataset.
-const STATEMENT: &str = "SELECT dataset, title, description, provider, citation, landing_page, licence, redistribution, spec \
-    FROM (SELECT *, row_number() OVER (PARTITION BY dataset ORDER BY recorded_at DESC) AS place \
+const STATEMENT: &str = "SELECT dataset, title, description, provider, citation, landing_page, licence, redistribution, spec, issued \
+    FROM (SELECT *, min(recorded_at) OVER (PARTITION BY dataset) AS issued, row_number() OVER (PARTITION BY dataset ORDER BY recorded_at DESC) AS place \
     FROM system.datasets) WHERE place = 1 AND dataset IS NOT NULL";
 /// A newer version is looked for again after so long.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(2);
@@ -41,6 +43,10 @@ pub struct Dataset {
     pub key: Vec<String>,
     /// Whether its values may be given to people outside the cluster.
     pub may_be_passed_on: bool,
+    /// When it was first declared here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub issued: Option<Timestamp>,
     /// Its columns as they were declared.
     #[serde(skip)]
     #[schemars(skip)]
@@ -197,8 +203,14 @@ fn dataset(batch: &RecordBatch, row: usize) -> Option<(TableName, Dataset)> {
         key: spec.key,
         columns: spec.columns,
         may_be_passed_on: text("redistribution").as_deref() == Some("allowed"),
+        issued: instant(batch, "issued", row),
     };
     Some((name, dataset))
+}
+
+fn instant(batch: &RecordBatch, name: &str, row: usize) -> Option<Timestamp> {
+    let column = batch.column_by_name(name)?.as_primitive_opt::<TimestampMicrosecondType>()?;
+    column.is_valid(row).then(|| column.value(row)).and_then(|micros| Timestamp::from_microsecond(micros).ok())
 }
 
 /// What is read of a declaration.

@@ -5,6 +5,8 @@
 
 mod access;
 mod catalogue;
+mod cite;
+mod discovery;
 mod flight;
 mod front;
 mod net;
@@ -17,10 +19,12 @@ pub use access::{
     ScramVerifier, SessionKey, TokenRecord, TokenSecret,
 };
 pub use catalogue::{Catalogue, Column, Dataset};
+pub use cite::Centre;
+pub use discovery::theme_codes;
 pub use flight::{FLIGHT_ALPN, flight_router, serve_flight};
 pub use front::{
     AdmissionLimits, Answer, Ask, AskedLimits, Cancelled, FrontError, FrontSettings, Metrics, Protocol, QueryFront,
-    QueryId, RunningQuery, ScheduleLoad, Source, TableFreshness,
+    QueryId, RunningQuery, ScheduleLoad, Source, TableFreshness, terms,
 };
 pub use net::{Accepted, ConnectionLimits, Listener, NetError, Security, ServerTls, Stalling, TlsFiles, load_tls};
 pub use postgres::{POSTGRES_ALPN, PostgresSettings, serve_postgres};

@@ -60,7 +60,7 @@ pub(crate) async fn serve(context: &Context, arguments: &ServeArguments) -> Resu
     let front = QueryFront::start(front_settings, lake.clone(), audit, Arc::clone(&context.clock))?;
     let authenticator = authenticator(context, &settings, &lake, &front)?;
     let stop = CancellationToken::new();
-    let http = http_settings(&settings, spill, security, access);
+    let http = http_settings(&settings, spill, security, access)?;
     let routes = router(front.clone(), authenticator.clone(), http.clone(), stop.clone());
     let scheme = if tls.is_some() { "https" } else { "http" };
     let duty = match context.config.schedule.in_server && !arguments.no_schedules {
@@ -236,10 +236,10 @@ fn front_settings(context: &Context, settings: &ServerConfig) -> Result<FrontSet
     })
 }
 
-fn http_settings(settings: &ServerConfig, folder: PathBuf, security: Security, access: Access) -> HttpSettings {
+fn http_settings(settings: &ServerConfig, folder: PathBuf, security: Security, access: Access) -> Result<HttpSettings> {
     let connections = &settings.connections;
     let seconds = Duration::from_secs;
-    HttpSettings {
+    Ok(HttpSettings {
         body_bytes_max: connections.body_bytes_max,
         head_bytes_max: connections.head_bytes_max,
         head_time_max: seconds(connections.head_seconds_max),
@@ -255,8 +255,9 @@ fn http_settings(settings: &ServerConfig, folder: PathBuf, security: Security, a
         open_metrics: settings.open_metrics,
         access,
         security,
+        centre: settings.centre.centre()?,
         trusted_proxies: settings.trusted_proxies.clone(),
-    }
+    })
 }
 
 /// Connections need descriptors; the system often grants more than it gives at first.

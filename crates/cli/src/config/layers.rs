@@ -54,7 +54,7 @@ pub(crate) struct Layers {
 }
 
 /// Tables whose keys are free, so that they need not be in the defaults.
-const OPEN_TABLES: [&str; 2] = ["store.options.", "fetch.hosts."];
+const OPEN_TABLES: [&str; 3] = ["store.options.", "fetch.hosts.", "server.centre.themes."];
 
 /// Optional settings without a default.
 const OPTIONAL: [&str; 5] =

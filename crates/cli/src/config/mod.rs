@@ -212,4 +212,29 @@ mod tests {
         let error = load("not toml", &[]).unwrap_err();
         assert!(error.contains("hambar.toml"), "{error}");
     }
+
+    #[test]
+    fn what_the_centre_says_of_itself_is_checked() {
+        let centre = |text: &str| {
+            let loaded = load(&format!("[server.centre]\n{text}\n"), &[]);
+            loaded.map(|(config, _)| config.server.centre.centre().unwrap())
+        };
+        let plain = centre("title = \"Our data\"").unwrap();
+        assert_eq!((plain.publisher.as_str(), plain.url, plain.contact), ("Our data", None, None));
+        let said = "url = \"https://data.example/h\"\ncontact = \"a@data.example\"\nthemes = { worldbank = \"ECON\" }";
+        let known = centre(said).unwrap();
+        assert_eq!(known.contact.as_deref(), Some("mailto:a@data.example"));
+        assert_eq!(known.themes.get("worldbank").map(String::as_str), Some("ECON"));
+        for (wrong, part) in [
+            ("url = \"data.example\"", "server.centre.url"),
+            ("url = \"https://data.example/?a\"", "without `?` and `#`"),
+            ("store = \"s3://bucket\"", "server.centre.store"),
+            ("contact = \"javascript:a\"", "server.centre.contact"),
+            ("themes = { a = \"MONEY\" }", "server.centre.themes.a"),
+            ("tilte = \"x\"", "server.centre.tilte"),
+        ] {
+            let error = centre(wrong).unwrap_err();
+            assert!(error.contains(part), "{wrong}: {error}");
+        }
+    }
 }

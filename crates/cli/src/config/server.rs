@@ -1,12 +1,15 @@
 //! `[server]`: where it listens, who may come in, and what queries may use.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use hambar_connect::SecretRef;
 use hambar_core::limits::MIB;
+use hambar_server::{Centre, theme_codes};
 use serde::Deserialize;
+use url::Url;
 
 /// `[server]`
 #[derive(Debug, Clone, Deserialize)]
@@ -24,12 +27,68 @@ pub(crate) struct ServerConfig {
     pub(crate) audit_seconds: u64,
     pub(crate) cache_bytes_max: u64,
     pub(crate) drain_seconds: u64,
+    pub(crate) centre: CentreConfig,
     pub(crate) tls: TlsConfig,
     pub(crate) flight: FlightConfig,
     pub(crate) results: ResultsConfig,
     pub(crate) postgres: PostgresConfig,
     pub(crate) connections: ConnectionsConfig,
     pub(crate) queries: QueriesConfig,
+}
+
+/// `[server.centre]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CentreConfig {
+    pub(crate) url: String,
+    pub(crate) title: String,
+    pub(crate) description: String,
+    pub(crate) publisher: String,
+    pub(crate) contact: String,
+    pub(crate) store: String,
+    #[serde(default)]
+    pub(crate) themes: BTreeMap<String, String>,
+}
+
+impl CentreConfig {
+    /// Returns what the centre says of itself.
+    pub(crate) fn centre(&self) -> Result<Centre> {
+        let text = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+        let url = text(&self.url).map(|text| checked_url("url", &text)).transpose()?;
+        if url.as_ref().is_some_and(|url| url.query().is_some() || url.fragment().is_some()) {
+            bail!("`server.centre.url` is where all addresses begin, without `?` and `#`");
+        }
+        let contact = match text(&self.contact) {
+            Some(mail) if mail.contains('@') && !mail.contains([':', '/', ' ', '<', '>', '"']) => {
+                Some(format!("mailto:{mail}"))
+            }
+            Some(page) => Some(checked_url("contact", &page)?.to_string()),
+            None => None,
+        };
+        if let Some((namespace, theme)) =
+            self.themes.iter().find(|(_, theme)| !theme_codes().any(|code| code == *theme))
+        {
+            let known: Vec<&str> = theme_codes().collect();
+            bail!("`server.centre.themes.{namespace}` is `{theme}`, which is no theme: use {}", known.join(", "));
+        }
+        let title = text(&self.title).unwrap_or_else(|| "Hambar".to_owned());
+        Ok(Centre {
+            description: text(&self.description).unwrap_or_else(|| "Open data, kept with its history".to_owned()),
+            publisher: text(&self.publisher).unwrap_or_else(|| title.clone()),
+            title,
+            contact,
+            url,
+            store: text(&self.store).map(|text| checked_url("store", &text)).transpose()?,
+            themes: self.themes.clone(),
+        })
+    }
+}
+
+fn checked_url(setting: &str, text: &str) -> Result<Url> {
+    match Url::parse(text) {
+        Ok(url) if ["http", "https"].contains(&url.scheme()) && url.has_host() => Ok(url),
+        _ => bail!("`server.centre.{setting}` is `{text}`, not an address that starts with `https://`"),
+    }
 }
 
 /// `[server.tls]`
@@ -105,6 +164,7 @@ impl ServerConfig {
         if tls.certificate.as_os_str().is_empty() != tls.key.as_os_str().is_empty() {
             bail!("`server.tls.certificate` and `server.tls.key` belong together: set both or neither");
         }
+        self.centre.centre()?;
         let queries = &self.queries;
         if queries.memory_bytes_max < 16 * MIB {
             bail!("`server.queries.memory_bytes_max` must be at least 16 MiB");

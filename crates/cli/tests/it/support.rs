@@ -241,3 +241,16 @@ pub(crate) fn setting(name: &str) -> Option<String> {
 pub(crate) fn now() -> String {
     jiff::Timestamp::now().to_string()
 }
+
+/// The Python with these modules; nothing where there is none, and the test is left out.
+pub(crate) fn python(modules: &str) -> Option<String> {
+    let python = setting("HAMBAR_TEST_PYTHON").unwrap_or_else(|| "python3".to_owned());
+    let probe = Command::new(&python).args(["-c", &format!("import {modules}")]).output();
+    if probe.is_ok_and(|output| output.status.success()) {
+        return Some(python);
+    }
+    let message = format!("`python3` (or HAMBAR_TEST_PYTHON) lacks one of {modules}");
+    assert_ne!(setting("CI").as_deref(), Some("true"), "{message}");
+    println!("skipped: {message}");
+    None
+}

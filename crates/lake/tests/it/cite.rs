@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use hambar_core::citation::{CitedRead, QueryCitation};
 use hambar_core::conformance::{load, spec};
 use hambar_core::system::system_batch;
-use hambar_core::{LeaseOutcome, Redistribution, StoreError, SystemTable, TableSpec, TableStore, WriteMode};
+use hambar_core::{LeaseOutcome, Redistribution, StoreError, SystemTable, TableName, TableSpec, TableStore, WriteMode};
 use hambar_lake::Lake;
 use tempfile::TempDir;
 
@@ -89,4 +90,42 @@ async fn what_cannot_be_cited_is_refused() {
     assert_eq!(test.lake.cite(&spec.name, None).await.unwrap().version, 2, "the newest version is never in danger");
     held.release().await.unwrap();
     assert_eq!(test.lake.cite(&spec.name, Some(1)).await.unwrap().version, 1);
+}
+
+#[tokio::test]
+async fn a_cited_query_is_found_again_and_what_it_read_is_kept() {
+    let test = TestLake::in_folder().await;
+    let spec = spec("t", WriteMode::Snapshot, &["geo"], &["geo"]);
+    declare(&test.lake, &spec, "1970-01-01T00:00:00Z", "First").await;
+    for run in 1..=2 {
+        let _ = load(&test.lake, &spec, &format!("r{run}"), &format!("{run}"), &[("BG", run, None)]).await.unwrap();
+    }
+    let history: TableName = format!("{}__history", spec.name).parse().unwrap();
+    let found = test.lake.citation(&history, None).await.unwrap();
+    assert!(
+        !found.is_pinned && found.citation.origin.title == "First",
+        "a history is the work of its table: {found:?}"
+    );
+    let cited = test.lake.cite(&history, Some(found.citation.version)).await.unwrap();
+    assert!(test.lake.citation(&history, Some(cited.version)).await.unwrap().is_pinned);
+    let query = QueryCitation {
+        title: None,
+        statement: "SELECT 1".to_owned(),
+        parameters: "[]".to_owned(),
+        reads: vec![CitedRead {
+            table: history,
+            version: cited.version,
+            is_in_text: false,
+            origin: cited.origin.clone(),
+        }],
+        columns: Vec::new(),
+        fingerprint: "1:00".to_owned(),
+        recorded_at: cited.recorded_at,
+        cited_at: cited.recorded_at,
+    };
+    assert_eq!(test.lake.query_citation(&query.id()).await.unwrap(), None);
+    let kept = test.lake.cite_query(query.clone()).await.unwrap();
+    assert_eq!(test.lake.query_citation(&query.id()).await.unwrap(), Some(kept.clone()));
+    let titled = QueryCitation { title: Some("Another name".to_owned()), ..query };
+    assert_eq!(test.lake.cite_query(titled).await.unwrap(), kept, "the first citation of the same is the citation");
 }

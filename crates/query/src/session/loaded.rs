@@ -15,7 +15,7 @@ use super::{QueryEngine, travel};
 use crate::advice;
 use crate::error::QueryError;
 use crate::gate::{self, Relation};
-use crate::question::VersionRead;
+use crate::question::{Question, VersionRead};
 use crate::visibility::Visibility;
 
 /// A name that no pipeline gives a table: looked for in place of a table that may not be seen, so that the two take
@@ -27,6 +27,7 @@ pub(super) struct Loaded<'a> {
     engine: &'a QueryEngine,
     catalog: &'a QueryCatalog,
     visibility: &'a Visibility,
+    standing: &'a BTreeMap<TableName, u64>,
     texts: Texts,
     current: BTreeMap<TableName, TableSnapshot>,
     versions: Vec<VersionRead>,
@@ -36,10 +37,18 @@ impl<'a> Loaded<'a> {
     pub(super) fn new(
         engine: &'a QueryEngine,
         catalog: &'a QueryCatalog,
-        visibility: &'a Visibility,
+        question: &'a Question,
         texts: Texts,
     ) -> Self {
-        Self { engine, catalog, visibility, texts, current: BTreeMap::new(), versions: Vec::new() }
+        Self {
+            engine,
+            catalog,
+            visibility: &question.visibility,
+            standing: &question.standing,
+            texts,
+            current: BTreeMap::new(),
+            versions: Vec::new(),
+        }
     }
 
     pub(super) fn versions(self) -> Vec<VersionRead> {
@@ -76,14 +85,15 @@ impl<'a> Loaded<'a> {
         Ok(())
     }
 
-    /// Loads the current version of a table, before its history: rows that a commit in between superseded are then
-    /// newer than the current table's sequence, and ignored.
+    /// Loads the current version of a table, or the one that the question names, before its history: rows that a commit in
+    /// between superseded are then newer than the current table's sequence, and ignored.
     async fn current(&mut self, table: &TableName) -> Result<TableSnapshot, QueryError> {
         if let Some(snapshot) = self.current.get(table) {
             return Ok(snapshot.clone());
         }
-        let snapshot = self.snapshot(table, None).await?;
-        self.insert(table, table.table.to_string(), snapshot.clone(), false);
+        let version = self.standing.get(table).copied();
+        let snapshot = self.snapshot(table, version).await?;
+        self.insert(table, table.table.to_string(), snapshot.clone(), version.is_some());
         self.current.insert(table.clone(), snapshot.clone());
         Ok(snapshot)
     }
@@ -98,8 +108,10 @@ impl<'a> Loaded<'a> {
         if !self.engine.lake.exists(&name).await? {
             return Ok(None);
         }
-        let snapshot = self.engine.lake.snapshot(&name, None).await?;
-        self.versions.push(VersionRead { table: name.clone(), version: snapshot.version, is_pinned: false });
+        let version = self.standing.get(&name).copied();
+        let snapshot = self.engine.lake.snapshot(&name, version).await?;
+        let is_pinned = version.is_some();
+        self.versions.push(VersionRead { table: name.clone(), version: snapshot.version, is_pinned });
         let provider = LakeTable::new(snapshot.clone(), self.engine.store.clone(), self.texts);
         self.catalog.insert(table.namespace.as_str(), travel::raw_history(table), Arc::new(provider));
         self.current.insert(name, snapshot.clone());

@@ -105,7 +105,7 @@ impl QueryEngine {
     async fn prepare_unplaced(&self, question: &Question) -> Result<Prepared, QueryError> {
         let limits = question.limits.at_most(&self.limits);
         let checked = gate::check(&question.sql, &limits.gate)?;
-        let (state, versions) = self.resolve(&checked, &question.visibility, &limits).await?;
+        let (state, versions) = self.resolve(&checked, question, &limits).await?;
         let is_repeatable = checked.is_repeatable;
         let planned = planning::runnable(checked, question.parameters.clone(), state.clone(), &limits).await?;
         let facts = Facts { versions, is_repeatable: is_repeatable && planned.is_repeatable };
@@ -123,7 +123,7 @@ impl QueryEngine {
     async fn describe_unplaced(&self, question: &Question) -> Result<Description, QueryError> {
         let limits = question.limits.at_most(&self.limits);
         let checked = gate::check(&question.sql, &limits.gate)?;
-        let (state, versions) = self.resolve(&checked, &question.visibility, &limits).await?;
+        let (state, versions) = self.resolve(&checked, question, &limits).await?;
         let is_repeatable = checked.is_repeatable;
         let planned = planning::described(checked, question.parameters.clone(), state, &limits).await?;
         let facts = Facts { versions, is_repeatable: is_repeatable && planned.is_repeatable };
@@ -191,20 +191,20 @@ impl QueryEngine {
     async fn resolve(
         &self,
         checked: &Checked,
-        visibility: &Visibility,
+        question: &Question,
         limits: &QueryLimits,
     ) -> Result<(SessionState, Vec<VersionRead>), QueryError> {
         let catalog = Arc::new(QueryCatalog::new(self.lake.clone(), self.store.clone(), settings::texts(limits)));
         let mut state = self.state(&catalog, limits)?;
         if !checked.catalogue.is_empty() {
-            self.add_postgres(checked, visibility, &catalog, &mut state).await?;
+            self.add_postgres(checked, &question.visibility, &catalog, &mut state).await?;
         }
         if checked.lists_tables {
             let mut tables = self.lake.tables().await?;
-            tables.retain(|table| visibility.sees(table));
+            tables.retain(|table| question.visibility.sees(table));
             catalog.list(&tables);
         }
-        let mut loaded = Loaded::new(self, &catalog, visibility, settings::texts(limits));
+        let mut loaded = Loaded::new(self, &catalog, question, settings::texts(limits));
         for relation in &checked.relations {
             loaded.relation(relation, &state).await?;
         }

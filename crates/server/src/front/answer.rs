@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::{Stream, StreamExt};
-use hambar_core::TableName;
+use hambar_core::licence::{DerivedTerms, LicensedInput, derive};
+use hambar_core::{Redistribution, TableName};
 use hambar_query::{Facts, RowStream, VersionRead};
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,25 @@ pub struct Source {
     /// The page that describes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub landing_page: Option<String>,
+    /// Whether its values may be given to people outside the cluster.
+    #[serde(default)]
+    pub may_be_passed_on: bool,
+}
+
+/// Returns the terms of what is made from these sources: their duties together, and where they contradict each other.
+pub fn terms(sources: &[Source]) -> DerivedTerms {
+    let inputs: Vec<LicensedInput<'_>> = sources
+        .iter()
+        .map(|source| LicensedInput {
+            name: &source.table,
+            licence: source.licence.as_deref(),
+            redistribution: match source.may_be_passed_on {
+                true => Redistribution::Allowed,
+                false => Redistribution::Forbidden,
+            },
+        })
+        .collect();
+    derive(&inputs)
 }
 
 /// The answer to a query. Dropping it before its end stops the query.
@@ -156,6 +176,7 @@ pub(super) fn sources(versions: &[VersionRead], datasets: &BTreeMap<TableName, D
             citation: text(|dataset| dataset.citation.as_ref()),
             licence: text(|dataset| dataset.licence.as_ref()),
             landing_page: text(|dataset| dataset.landing_page.as_ref()),
+            may_be_passed_on: dataset.is_some_and(|dataset| dataset.may_be_passed_on),
         });
     }
     sources

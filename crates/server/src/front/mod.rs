@@ -8,12 +8,13 @@ mod error;
 mod metrics;
 mod running;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hambar_core::system::Cell;
-use hambar_core::{Clock, TableStore};
+use hambar_core::{Clock, TableName, TableStore};
 use hambar_query::{
     Description, Facts, Parameters, QueryError, QueryLimits, QueryPool, Question, RowStream, VersionRead,
     WorkerSettings,
@@ -24,7 +25,7 @@ use crate::access::{AccessError, Authenticator, Principal};
 use crate::catalogue::Catalogue;
 pub use admission::AdmissionLimits;
 use admission::{Admission, Party};
-pub use answer::{Answer, Source};
+pub use answer::{Answer, Source, terms};
 pub(crate) use audit::Audit;
 pub use error::FrontError;
 pub use metrics::{Metrics, ScheduleLoad, TableFreshness};
@@ -191,9 +192,25 @@ impl QueryFront {
     /// # Errors
     /// As [`Self::query`].
     pub(crate) async fn query_as(&self, id: QueryId, ask: Ask) -> Result<Answer, FrontError> {
+        let question = self.question(&ask);
+        self.run(id, ask, question).await
+    }
+
+    /// Runs a statement over `standing` versions of tables of which it names none, in one part: over the same versions it
+    /// gives the same rows, to the last digit of a sum.
+    ///
+    /// # Errors
+    /// As [`Self::query`].
+    pub async fn query_standing(&self, ask: Ask, standing: BTreeMap<TableName, u64>) -> Result<Answer, FrontError> {
+        let question = Question { standing, ..self.question(&ask) };
+        let limits = QueryLimits { partitions: 1, ..question.limits };
+        self.run(QueryId::random(), ask, Question { limits, ..question }).await
+    }
+
+    async fn run(&self, id: QueryId, ask: Ask, question: Question) -> Result<Answer, FrontError> {
         let inner = &self.inner;
         let mut record = Record::start(id, &ask, inner.clock.now(), &inner.registry, &inner.audit, &inner.metrics);
-        let outcome = self.admitted(&ask, &mut record).await;
+        let outcome = self.admitted(&ask, &question, &mut record).await;
         match outcome {
             Ok((rows, turn, sources)) => {
                 record.versions = rows.versions().to_vec();
@@ -209,6 +226,7 @@ impl QueryFront {
     async fn admitted(
         &self,
         ask: &Ask,
+        question: &Question,
         record: &mut Record,
     ) -> Result<(RowStream, admission::Turn, Vec<Source>), FrontError> {
         let stopped = || FrontError::Query(QueryError::Stopped);
@@ -222,7 +240,7 @@ impl QueryFront {
             turn = self.inner.admission.turn(&party) => turn?,
         };
         record.queued();
-        let rows = self.inner.pool.run(&self.question(ask), record.stop.clone()).await?;
+        let rows = self.inner.pool.run(question, record.stop.clone()).await?;
         let sources = self.sources(rows.versions()).await?;
         Ok((rows, turn, sources))
     }
@@ -245,6 +263,7 @@ impl QueryFront {
             parameters: ask.parameters.clone(),
             visibility: ask.principal.visibility().clone(),
             limits: ask.limits.within(&self.inner.ceiling),
+            standing: BTreeMap::new(),
         }
     }
 

@@ -14,7 +14,7 @@ use super::error;
 use super::looks::{Language, Looks};
 use super::numbers;
 use super::search::{Entry, Facet, Found, Hit, Selection, Wish};
-use super::shell::{Place, shell};
+use super::shell::{Place, links, shell};
 use super::texts::{Texts, filled};
 use super::visitor::Visitor;
 use crate::front::FrontError;
@@ -24,6 +24,9 @@ use crate::rest::problem::Problem;
 
 /// Tables that the page lists.
 const SHOWN_MAX: usize = 100;
+/// The catalogue as programs read it.
+const DESCRIBED: [(&str, &str); 3] =
+    [("Turtle", "/catalog.ttl"), ("JSON-LD", "/catalog.jsonld"), ("RDF/XML", "/catalog.rdf")];
 /// Values of one facet that the page offers, and `/api/search` names.
 const VALUES_MAX: usize = 12;
 /// Hits of `/api/search`, where the request does not say how many.
@@ -184,6 +187,7 @@ fn content(visitor: &Visitor, wish: &Wish, selection: &Selection<'_>) -> Markup 
                 }
             }
         }
+        (links(t.catalogue_described, &DESCRIBED.map(|(name, target)| (name, target.to_owned()))))
     }
 }
 

@@ -6,14 +6,13 @@ use std::convert::Infallible;
 use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use maud::Markup;
 use ring::digest;
 
 use super::texts::{BULGARIAN, ENGLISH, Texts};
-use crate::net::Security;
 use crate::rest::State;
-use crate::rest::auth::{self, cookie};
+use crate::rest::auth::{cookie, is_https};
 
 /// What browsers may load for a page: what this server has, and nothing that stands in the page itself.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
@@ -24,8 +23,6 @@ const LANGUAGE_COOKIE: &str = "hambar_lang";
 const THEME_COOKIE: &str = "hambar_theme";
 /// Seconds for which the choice of a language is remembered.
 const LANGUAGE_SECONDS: u32 = 365 * 24 * 60 * 60;
-/// By which scheme a trusted proxy was asked.
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// Bytes of a host's name that are put into pages.
 const HOST_BYTES_MAX: usize = 255;
 
@@ -202,21 +199,15 @@ pub(super) fn address(path: &str, pairs: &[(&str, &str)]) -> String {
 
 /// How the browser knows this server.
 fn origin(parts: &Parts, state: &State) -> String {
-    let text = |name: HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok());
-    let peer = parts.extensions.get::<auth::Peer>().map(|auth::Peer(peer)| peer.ip().to_canonical());
-    let is_proxied = peer.is_some_and(|peer| state.settings.trusted_proxies.contains(&peer));
-    let is_https = match state.settings.security {
-        Security::Tls => true,
-        Security::Plaintext | Security::PlaintextAllowed => is_proxied && text(FORWARDED_PROTO) == Some("https"),
-    };
-    let host = parts.uri.authority().map(http::uri::Authority::as_str).or_else(|| text(header::HOST));
+    let named = || parts.headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    let host = parts.uri.authority().map(http::uri::Authority::as_str).or_else(named);
     // Whoever asks writes it, and it goes into what he copies: nothing but a name and a port.
     let is_plain = |host: &&str| {
         let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']');
         !host.is_empty() && host.len() <= HOST_BYTES_MAX && host.bytes().all(is_letter)
     };
     let host = host.filter(is_plain).unwrap_or("localhost");
-    format!("{}://{host}", if is_https { "https" } else { "http" })
+    format!("{}://{host}", if is_https(parts, state) { "https" } else { "http" })
 }
 
 fn tag(page: &str) -> String {

@@ -68,6 +68,19 @@ pub(super) fn shell(looks: &Looks, who: Option<&Visitor>, place: Place, title: &
     }
 }
 
+/// A line of links, and what they are.
+pub(super) fn links(said: &str, targets: &[(&str, String)]) -> Markup {
+    html! {
+        p.meta {
+            (said)
+            @for (place, (name, target)) in targets.iter().enumerate() {
+                @if place > 0 { " · " } @else { " " }
+                a href=(target) { (name) }
+            }
+        }
+    }
+}
+
 fn entry(is_here: bool, target: &str, name: &str) -> Markup {
     html! {
         li {

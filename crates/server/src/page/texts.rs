@@ -47,6 +47,7 @@ texts! {
     nothing_found: "Nothing matches.", "Няма съвпадения.";
     nothing_found_way: "Try fewer words or the beginning of a word, or take away a filter.",
         "Опитайте с по-малко думи или с началото на дума, или махнете някой филтър.";
+    catalogue_described: "This catalogue for programs (DCAT-AP):", "Този каталог за програми (DCAT-AP):";
     no_tables: "There are no datasets that you may see.", "Няма набори от данни, които да виждате.";
     no_tables_way: "Whoever runs this centre gives out tokens and decides what is public.",
         "Който поддържа този център, издава токени и решава кое е публично.";
@@ -120,6 +121,9 @@ texts! {
     map_latest: "latest period", "последен период";
     cite: "How to cite", "Как да цитирате";
     cite_text: "Text", "Текст";
+    cite_page: "The page of this citation", "Страницата на този цитат";
+    cite_others: "For reference managers:", "За програми за библиография:";
+    described: "Descriptions for programs:", "Описания за програми:";
     use_it: "Use it", "Използване";
     use_token: "Put your token into the variable HAMBAR_TOKEN first, or where hbr_… stands.",
         "Първо запишете токена си в променливата HAMBAR_TOKEN или на мястото на hbr_…";

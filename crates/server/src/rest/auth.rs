@@ -15,6 +15,7 @@ use super::State;
 use super::problem::Problem;
 use crate::access::{AccessError, Authenticator, Principal};
 use crate::front::{Protocol, QueryFront};
+use crate::net::Security;
 
 /// Base64 of basic authentication. Drivers of Flight SQL leave the padding out.
 const PASSWORDS: GeneralPurpose = GeneralPurpose::new(
@@ -34,6 +35,8 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Where proxies say whom they speak for.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// Where proxies say by which scheme they were asked.
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// The other end of the connection.
 #[derive(Debug, Clone, Copy)]
@@ -143,6 +146,18 @@ impl Door<'_> {
 pub(crate) fn address(parts: &Parts, state: &State) -> Option<IpAddr> {
     let peer = parts.extensions.get::<Peer>().map(|Peer(peer)| peer.ip().to_canonical());
     peer.map(|peer| client(peer, &parts.headers, &state.settings.trusted_proxies))
+}
+
+/// Says whether whoever asks came by TLS: to this server, or to a proxy that is trusted.
+pub(crate) fn is_https(parts: &Parts, state: &State) -> bool {
+    let peer = parts.extensions.get::<Peer>().map(|Peer(peer)| peer.ip().to_canonical());
+    let is_proxied = peer.is_some_and(|peer| state.settings.trusted_proxies.contains(&peer));
+    match state.settings.security {
+        Security::Tls => true,
+        Security::Plaintext | Security::PlaintextAllowed => {
+            is_proxied && parts.headers.get(FORWARDED_PROTO).is_some_and(|scheme| scheme == "https")
+        }
+    }
 }
 
 /// Returns a cookie's value.

@@ -15,7 +15,7 @@ use tokio::io::AsyncReadExt;
 
 use super::body::{self, PIECE_BYTES};
 use super::cache::Whole;
-use super::encode::{EncodeError, Encoder, Head, Rest, Tail};
+use super::encode::{EncodeError, Encoder, Head, Rest, Tail, terms_of};
 use super::format::Format;
 use super::problem::{self, Problem};
 use crate::front::{Answer, AskedLimits, FrontError, Source};
@@ -31,6 +31,8 @@ pub(crate) const LIMIT: &str = "rows or bytes";
 pub(crate) const QUERY: HeaderName = HeaderName::from_static("hambar-query");
 pub(crate) const TRUNCATED: HeaderName = HeaderName::from_static("hambar-truncated");
 const SOURCES: HeaderName = HeaderName::from_static("hambar-sources");
+/// What the licences of the sources ask of whoever passes the answer on.
+const TERMS: HeaderName = HeaderName::from_static("hambar-terms");
 
 /// An answer ready to be sent.
 pub(crate) enum Delivery {
@@ -201,6 +203,12 @@ pub(crate) fn about(headers: &mut HeaderMap, format: Format, sources: &[Source])
     // Headers are ASCII: everything else is escaped as JSON does it.
     if let Ok(value) = HeaderValue::from_str(&escaped(&text)) {
         headers.insert(SOURCES, value);
+    }
+    let said = escaped(&terms_of(sources));
+    if said.len() <= SOURCES_BYTES_MAX
+        && let Ok(value) = HeaderValue::from_str(&said)
+    {
+        headers.insert(TERMS, value);
     }
     for licence in licences(sources) {
         if let Ok(value) = HeaderValue::from_str(&format!("<{licence}>; rel=\"license\"")) {

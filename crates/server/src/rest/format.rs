@@ -54,6 +54,15 @@ impl Format {
         FORMS.iter().find(|(_, ending, _)| *ending == text).map(|(format, _, _)| *format)
     }
 
+    /// Returns what a media type of an `Accept` header stands for.
+    fn from_media_type(wanted: &str) -> Option<Self> {
+        match wanted {
+            "*/*" | "application/*" => Some(Self::Json),
+            "text/*" => Some(Self::Csv),
+            _ => FORMS.iter().find(|(_, _, types)| types.contains(&wanted)).map(|(format, _, _)| *format),
+        }
+    }
+
     /// Says whether browsers should save it instead of showing it.
     pub(crate) fn is_file(self) -> bool {
         matches!(self, Self::Csv | Self::Arrow | Self::Parquet | Self::Xlsx)
@@ -71,13 +80,7 @@ impl Format {
         let Some(accept) = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()) else {
             return Ok(Self::Json);
         };
-        let mut best: Option<(f32, Self)> = None;
-        for (weight, format) in accept.split(',').filter_map(accepted) {
-            if weight > 0.0 && best.is_none_or(|(known, _)| weight > known) {
-                best = Some((weight, format));
-            }
-        }
-        best.map(|(_, format)| format).ok_or_else(|| {
+        preferred(accept, Self::from_media_type).ok_or_else(|| {
             let types: Vec<&str> = FORMS.iter().filter_map(|(_, _, types)| types.first().copied()).collect();
             Problem::refused(http::StatusCode::NOT_ACCEPTABLE, "the answer has none of the forms that `Accept` names")
                 .hint(format!("there are {}", types.join(", ")))
@@ -85,17 +88,22 @@ impl Format {
     }
 }
 
-/// One part of an `Accept` header: its weight and the form that it stands for.
-fn accepted(part: &str) -> Option<(f32, Format)> {
-    let mut pieces = part.split(';').map(str::trim);
-    let wanted = pieces.next()?.to_ascii_lowercase();
-    let weight = pieces.find_map(|piece| piece.strip_prefix("q=")?.parse().ok()).unwrap_or(1.0);
-    let format = match wanted.as_str() {
-        "*/*" | "application/*" => Format::Json,
-        "text/*" => Format::Csv,
-        _ => FORMS.iter().find(|(_, _, types)| types.contains(&wanted.as_str())).map(|(format, _, _)| *format)?,
-    };
-    Some((weight, format))
+/// Returns the first of the best things that an `Accept` header names. `known` gives what a media type, in lower case,
+/// stands for.
+pub(crate) fn preferred<T>(accept: &str, known: impl Fn(&str) -> Option<T>) -> Option<T> {
+    let mut best: Option<(f32, T)> = None;
+    for part in accept.split(',') {
+        let mut pieces = part.split(';').map(str::trim);
+        let wanted = pieces.next().unwrap_or_default().to_ascii_lowercase();
+        let weight: f32 = pieces.find_map(|piece| piece.strip_prefix("q=")?.parse().ok()).unwrap_or(1.0);
+        if weight > 0.0
+            && best.as_ref().is_none_or(|(heaviest, _)| weight > *heaviest)
+            && let Some(found) = known(&wanted)
+        {
+            best = Some((weight, found));
+        }
+    }
+    best.map(|(_, found)| found)
 }
 
 #[cfg(test)]

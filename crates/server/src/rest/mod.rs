@@ -6,16 +6,16 @@ pub(crate) mod cache;
 mod compress;
 pub(crate) mod deliver;
 pub(crate) mod encode;
-mod format;
+pub(crate) mod format;
 mod kept;
-mod openapi;
+pub(crate) mod openapi;
 mod operate;
 mod page;
-mod parameters;
+pub(crate) mod parameters;
 pub(crate) mod problem;
 pub(crate) mod serve;
 mod spool;
-mod sql;
+pub(crate) mod sql;
 pub(crate) mod tables;
 
 use std::net::IpAddr;
@@ -30,6 +30,8 @@ use hambar_lake::Access;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Authenticator;
+use crate::cite::{self, Centre};
+use crate::discovery::{self, Cards};
 use crate::front::QueryFront;
 use crate::net::Security;
 use crate::page::{self as web, Pages};
@@ -62,6 +64,8 @@ pub struct HttpSettings {
     pub access: Access,
     /// Whether what is sent can be read on the way.
     pub security: Security,
+    /// What the centre says of itself.
+    pub centre: Centre,
     /// Proxies that are believed whom they speak for (`X-Forwarded-For`).
     pub trusted_proxies: Vec<IpAddr>,
 }
@@ -74,6 +78,7 @@ pub(crate) struct State {
     pub(crate) results: Arc<Results>,
     pub(crate) pages: Arc<Pages>,
     pub(crate) spools: Spools,
+    pub(crate) cards: Arc<Cards>,
     pub(crate) settings: Arc<HttpSettings>,
     pub(crate) stopping: CancellationToken,
 }
@@ -89,7 +94,8 @@ pub fn router(
     let spools = Spools::new(settings.results.clone());
     let body_bytes_max = settings.body_bytes_max;
     let pages = Arc::new(Pages::start(front.catalogue().clone(), stopping.clone()));
-    let state = State { front, authenticator, results, pages, spools, settings: Arc::new(settings), stopping };
+    let settings = Arc::new(settings);
+    let state = State { front, authenticator, results, pages, spools, cards: Arc::default(), settings, stopping };
     web::routes()
         .route("/api/{what}", get(sql::get).post(sql::post))
         .route("/api/queries", get(operate::queries))
@@ -105,6 +111,8 @@ pub fn router(
         .route("/metrics", get(operate::metrics))
         .route("/healthz", get(operate::healthz))
         .route("/readyz", get(operate::readyz))
+        .merge(cite::routes())
+        .merge(discovery::routes())
         .fallback(web::not_found)
         .layer(DefaultBodyLimit::max(body_bytes_max))
         .layer(middleware::from_fn(compress::compress))

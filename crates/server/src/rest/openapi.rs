@@ -19,25 +19,25 @@ use crate::page::{permalink, saved};
 const STYLE: &str = include_str!("docs.css");
 
 /// Describes a type.
-type Describe = fn(&mut SchemaGenerator) -> Value;
+pub(crate) type Describe = fn(&mut SchemaGenerator) -> Value;
 
 /// One thing that can be asked.
-struct Operation {
-    method: &'static str,
-    path: &'static str,
-    tag: &'static str,
-    summary: &'static str,
+pub(crate) struct Operation {
+    pub(crate) method: &'static str,
+    pub(crate) path: &'static str,
+    pub(crate) tag: &'static str,
+    pub(crate) summary: &'static str,
     /// Name, place (`path` or `query`), meaning.
-    parameters: &'static [(&'static str, &'static str, &'static str)],
+    pub(crate) parameters: &'static [(&'static str, &'static str, &'static str)],
     /// The statuses besides the errors that every operation has.
-    answers: &'static [(u16, &'static str)],
-    body: Option<(Body, Describe)>,
-    answer: Option<Describe>,
+    pub(crate) answers: &'static [(u16, &'static str)],
+    pub(crate) body: Option<(Body, Describe)>,
+    pub(crate) answer: Option<Describe>,
 }
 
 /// The forms in which a body comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Body {
+pub(crate) enum Body {
     Json,
     /// JSON, or a statement alone.
     JsonOrSql,
@@ -293,7 +293,11 @@ const ABOUT: &str = "SQL and tables over HTTP. Send the token as `Authorization:
     sources and their licences in `Hambar-Sources` and `Link: rel=\"license\"`; rows that a limit cut off are said in \
     `Hambar-Truncated` and in the body.";
 
-fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
+fn operations() -> impl Iterator<Item = &'static Operation> {
+    OPERATIONS.iter().chain(crate::cite::OPERATIONS).chain(crate::discovery::OPERATIONS)
+}
+
+pub(crate) fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
     generator.subschema_for::<T>().to_value()
 }
 
@@ -304,7 +308,7 @@ pub fn openapi_document() -> Value {
     settings.meta_schema = None;
     let mut generator = settings.into_generator();
     let mut paths: Map<String, Value> = Map::new();
-    for operation in OPERATIONS {
+    for operation in operations() {
         let described = described(operation, &mut generator);
         let methods = paths.entry(operation.path.to_owned()).or_insert_with(|| json!({}));
         if let Value::Object(methods) = methods {
@@ -374,7 +378,7 @@ pub(crate) async fn page() -> Html<String> {
     let mut body = format!("<h1>Hambar</h1><p>{}</p>", escaped(ABOUT));
     body.push_str("<p>The same as a document for programs: <a href=\"/api/openapi.json\">/api/openapi.json</a>. ");
     body.push_str("Errors: <a href=\"/docs/errors\">/docs/errors</a>.</p>");
-    for operation in OPERATIONS {
+    for operation in operations() {
         let (method, path) = (operation.method.to_uppercase(), operation.path);
         let said = escaped(operation.summary);
         let _ = write!(body, "<section><h2><code>{method} {path}</code></h2><p>{said}</p>");

@@ -158,7 +158,8 @@ async fn run(
     answer(state, ask, format, headers).await
 }
 
-async fn answer(state: &State, ask: Ask, format: Format, headers: &HeaderMap) -> Result<Response, Problem> {
+/// Answers a question in a form.
+pub(crate) async fn answer(state: &State, ask: Ask, format: Format, headers: &HeaderMap) -> Result<Response, Problem> {
     let own = OwnLimits::of(&ask.limits, state.front.ceiling());
     let deliver = move |answer| deliver::deliver(answer, format, own);
     answer_with(state, ask, "rows", format, headers, deliver).await

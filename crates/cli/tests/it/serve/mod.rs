@@ -4,7 +4,9 @@
 mod abuse;
 mod access;
 mod cache;
+mod citing;
 mod client;
+mod finding;
 mod flight;
 mod forms;
 mod page;

@@ -17,10 +17,13 @@ use axum::response::Response;
 use futures::TryStreamExt as _;
 use hambar_core::TableName;
 use http::StatusCode;
+use maud::html;
 
 use super::error;
 use super::shell::{Place, shell};
 use super::visitor::Visitor;
+use crate::cite::{Base, data_block};
+use crate::discovery::{dataset_json_ld, signposts};
 use crate::front::{AskedLimits, FrontError};
 use crate::rest::State;
 use crate::rest::problem::Problem;
@@ -60,14 +63,20 @@ pub(super) struct Subject<'a> {
 }
 
 /// Shows a dataset.
-pub(super) async fn page(Shared(state): Shared<State>, Path(name): Path<String>, visitor: Visitor) -> Response {
-    match found(&state, &name, &visitor).await {
+pub(super) async fn page(
+    Shared(state): Shared<State>,
+    Path(name): Path<String>,
+    visitor: Visitor,
+    base: Result<Base, Problem>,
+) -> Response {
+    match found(&state, &name, &visitor, base).await {
         Ok(response) => response,
         Err(problem) => error::page(&visitor.looks, Some(&visitor), &problem),
     }
 }
 
-async fn found(state: &State, name: &str, visitor: &Visitor) -> Result<Response, Problem> {
+async fn found(state: &State, name: &str, visitor: &Visitor, base: Result<Base, Problem>) -> Result<Response, Problem> {
+    let base = base?;
     let table = table_name(name)?;
     let whole = visitor.ask(format!("SELECT * FROM {table}"), AskedLimits::default());
     // A hidden table takes the way of a missing one.
@@ -91,12 +100,22 @@ async fn found(state: &State, name: &str, visitor: &Visitor) -> Result<Response,
             Some(state.pages.profiles.get(&state.front, visitor, wanted, patience).await)
         },
     );
+    let (catalogue, visibility) = (state.front.catalogue(), visitor.principal.visibility());
+    let json_ld = dataset_json_ld(catalogue, &table, visibility, &base, &state.settings.centre).await;
+    let json_ld = json_ld.map_err(FrontError::Query)?;
     let entry = library.entry(&table);
     let subject = Subject { table, version, columns, entry, facts, profile, sample };
     let title = entry.map_or_else(|| subject.table.to_string(), super::search::Entry::title);
-    let content = view::content(visitor, &subject, state.front.now());
+    let content = html! {
+        (view::content(visitor, &subject, &base, state.front.now()))
+        @if let Some(json_ld) = &json_ld { (data_block(json_ld)) }
+    };
     let page = shell(&visitor.looks, Some(visitor), Place::Elsewhere, &title, &content);
-    Ok(visitor.looks.respond(StatusCode::OK, &page))
+    let mut response = visitor.looks.respond(StatusCode::OK, &page);
+    if let (Some(version), Some(dataset)) = (subject.version, subject.dataset()) {
+        signposts(&subject.table, version, dataset.licence.as_deref(), &base).put(response.headers_mut());
+    }
+    Ok(response)
 }
 
 async fn sample(state: &State, visitor: &Visitor, source: &str) -> Result<(SchemaRef, Vec<RecordBatch>), Problem> {

@@ -9,10 +9,12 @@ use super::profile::{self, ColumnProfile, State};
 use super::snippets::{Proof, snippets};
 use super::{ColumnInfo, Subject, picture};
 use crate::catalogue::Dataset;
+use crate::cite::Base;
 use crate::page::cells;
 use crate::page::looks::{Looks, address};
 use crate::page::numbers;
 use crate::page::search::details::CodeList;
+use crate::page::shell::links;
 use crate::page::texts::filled;
 use crate::page::visitor::Visitor;
 
@@ -20,9 +22,19 @@ use crate::page::visitor::Visitor;
 const CODES_SHOWN_MAX: usize = 200;
 /// The forms in which all rows can be had.
 const FORMATS: [&str; 5] = ["csv", "xlsx", "parquet", "ndjson", "arrow"];
+/// The forms of a citation for reference managers, with their endings.
+const CITATION_FILES: [(&str, &str); 4] =
+    [("BibTeX", "bib"), ("RIS", "ris"), ("CSL-JSON", "csl.json"), ("DataCite", "datacite.json")];
+/// What describes a dataset to programs.
+const DESCRIPTIONS: [(&str, &str); 4] = [
+    ("schema.org", "schema-org.json"),
+    ("Croissant", "croissant.json"),
+    ("CSV on the Web", "data.csv-metadata.json"),
+    ("Frictionless", "datapackage.json"),
+];
 
 /// Returns what stands in the middle of the page.
-pub(super) fn content(visitor: &Visitor, subject: &Subject<'_>, now: Timestamp) -> Markup {
+pub(super) fn content(visitor: &Visitor, subject: &Subject<'_>, base: &Base, now: Timestamp) -> Markup {
     let (looks, t) = (&visitor.looks, visitor.looks.texts());
     let dataset = subject.dataset();
     let title = subject.entry.map_or_else(|| subject.table.to_string(), |entry| entry.title());
@@ -53,14 +65,14 @@ pub(super) fn content(visitor: &Visitor, subject: &Subject<'_>, now: Timestamp) 
             (sample(looks, subject))
             (origin(looks, dataset))
             (versions(looks, subject))
-            (cited(looks, subject, now))
+            (cited(looks, subject, base, now))
             (used(visitor, subject))
         }
     }
 }
 
 impl Subject<'_> {
-    fn dataset(&self) -> Option<&Dataset> {
+    pub(super) fn dataset(&self) -> Option<&Dataset> {
         self.entry?.dataset.as_ref()
     }
 }
@@ -324,18 +336,24 @@ fn versions(looks: &Looks, subject: &Subject<'_>) -> Markup {
     }
 }
 
-fn cited(looks: &Looks, subject: &Subject<'_>, now: Timestamp) -> Markup {
+fn cited(looks: &Looks, subject: &Subject<'_>, base: &Base, now: Timestamp) -> Markup {
     let t = looks.texts();
     let made =
         subject.version.and_then(|version| citation(&subject.table, version, subject.dataset(), &subject.facts, now));
     html! {
         @if let Some(citation) = made {
+            @let reference = citation.reference(Some(&base.citation(&citation.table, citation.version)));
+            @let page = format!("/cite/{}@{}", citation.table, citation.version);
+            @let table = format!("/tables/{}", citation.table);
             section #cite {
                 h2 { (t.cite) }
+                p { a href=(page) { (t.cite_page) } }
                 h3 { (t.cite_text) }
-                hb-copy { pre { code { (citation.render(CitationForm::Text)) } } }
+                hb-copy { pre { code { (reference.render(CitationForm::Text)) } } }
                 h3 { "BibTeX" }
-                hb-copy { pre { code { (citation.render(CitationForm::Bibtex)) } } }
+                hb-copy { pre { code { (reference.render(CitationForm::Bibtex)) } } }
+                (links(t.cite_others, &CITATION_FILES.map(|(name, ending)| (name, format!("{page}.{ending}")))))
+                (links(t.described, &DESCRIPTIONS.map(|(name, file)| (name, format!("{table}/{file}")))))
             }
         }
     }

@@ -17,6 +17,7 @@ fn dataset(title: &str, provider: &str, licence: &str) -> Dataset {
         licence: Some(licence.to_owned()),
         key: Vec::new(),
         may_be_passed_on: true,
+        issued: None,
         columns: Vec::new(),
     }
 }

@@ -7,6 +7,7 @@ use arrow::json::writer::{JsonArray, LineDelimited};
 use serde_json::{Map, Value, json};
 
 use super::{EncodeError, Head, Tail};
+use crate::front::terms;
 
 /// Puts rows into JSON.
 pub(crate) struct JsonEncoder {
@@ -22,7 +23,7 @@ enum Form {
 }
 
 impl JsonEncoder {
-    /// `{"query": …, "columns": [ … ], "sources": [ … ], "rows": [ … ], "row_count": 2, "truncated": null}`
+    /// `{"query": …, "columns": [ … ], "sources": [ … ], "terms": { … }, "rows": [ … ], "row_count": 2, "truncated": null}`
     pub(super) fn object(head: Head) -> Self {
         Self { head: Some(head), form: Form::Object, rows: 0 }
     }
@@ -98,7 +99,8 @@ impl JsonEncoder {
             .iter()
             .map(|field| json!({ "name": field.name(), "type": field.data_type().to_string() }))
             .collect();
-        let start = json!({ "query": head.query, "columns": columns, "sources": head.sources });
+        let start =
+            json!({ "query": head.query, "columns": columns, "sources": head.sources, "terms": terms(&head.sources) });
         let text = serde_json::to_string(&start).map_err(std::io::Error::other)?;
         // Without the bracket that closes it: the rows follow inside.
         let mut out = text.strip_suffix('}').unwrap_or(&text).as_bytes().to_vec();

@@ -18,7 +18,7 @@ use parquet::file::properties::WriterProperties;
 use rust_xlsxwriter::XlsxError;
 
 use super::format::Format;
-use crate::front::Source;
+use crate::front::{Source, terms};
 use json::JsonEncoder;
 use xlsx::XlsxEncoder;
 
@@ -86,6 +86,7 @@ impl Encoder {
                     .build();
                 let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties))?;
                 writer.append_key_value_metadata(KeyValue::new(SOURCES.to_owned(), sources(head)));
+                writer.append_key_value_metadata(KeyValue::new(TERMS.to_owned(), terms_of(&head.sources)));
                 Self::Parquet(Box::new(writer))
             }
             Format::Xlsx => Self::Xlsx(Box::new(XlsxEncoder::new(head)?)),
@@ -149,6 +150,8 @@ pub(crate) enum Rest {
 
 /// The key under which Arrow and Parquet carry the sources, as JSON.
 pub(crate) const SOURCES: &str = "hambar.sources";
+/// The key under which Arrow and Parquet carry the terms of the answer, as JSON.
+pub(crate) const TERMS: &str = "hambar.terms";
 /// The key under which Parquet says that rows are missing.
 const TRUNCATED: &str = "hambar.truncated";
 
@@ -156,10 +159,11 @@ fn described(head: &Head) -> SchemaRef {
     with_sources(&head.schema, &head.sources)
 }
 
-/// The columns with whom to name.
+/// The columns with whom to name, and on which terms.
 pub(crate) fn with_sources(schema: &SchemaRef, sources: &[Source]) -> SchemaRef {
     let mut metadata = schema.metadata().clone();
     metadata.insert(SOURCES.to_owned(), as_json(sources));
+    metadata.insert(TERMS.to_owned(), terms_of(sources));
     Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata))
 }
 
@@ -169,6 +173,11 @@ fn sources(head: &Head) -> String {
 
 fn as_json(sources: &[Source]) -> String {
     serde_json::to_string(sources).unwrap_or_default()
+}
+
+/// What the licences of the sources ask of whoever passes the answer on, as JSON.
+pub(crate) fn terms_of(sources: &[Source]) -> String {
+    serde_json::to_string(&terms(sources)).unwrap_or_default()
 }
 
 fn csv(batch: &RecordBatch, schema: &SchemaRef, is_started: &mut bool) -> Result<Vec<u8>, EncodeError> {

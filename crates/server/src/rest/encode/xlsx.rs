@@ -11,7 +11,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use rust_xlsxwriter::{Format as CellFormat, Workbook, Worksheet};
 
 use super::{EncodeError, Head, Tail};
-use crate::front::Source;
+use crate::front::{Source, terms};
 
 /// Rows of a sheet, the header included: Excel's own limit.
 const SHEET_ROWS_MAX: u32 = 1_048_576;
@@ -101,6 +101,8 @@ impl XlsxEncoder {
             sheet.write_string(row, 4, source.landing_page.as_deref().unwrap_or_default())?;
             row += 1;
         }
+        let said = terms(&self.sources).sentence();
+        sheet.write_string(row, 0, "terms")?.write_string(row, 1, said)?;
         let mut file = tempfile::tempfile()?;
         self.workbook.save_to_writer(&mut file)?;
         file.seek(SeekFrom::Start(0))?;

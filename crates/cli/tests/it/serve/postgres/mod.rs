@@ -8,7 +8,7 @@ mod matrix;
 use std::process::Command;
 
 use super::{ROWS, Served};
-use crate::support::{Ran, setting};
+use crate::support::{Ran, python, setting};
 
 const ENDLESS: &str =
     "SELECT count(*) FROM generate_series(1, 1000000) a(x), generate_series(1, 1000000) b(y) WHERE x + y < 0";
@@ -72,19 +72,6 @@ fn psql_asks_lists_and_copies() {
         assert_ne!(refused.code(), Some(0), "{user}");
     }
     served.becomes_idle();
-}
-
-/// The Python with these modules; nothing where there is none, and the test is left out.
-fn python(modules: &str) -> Option<String> {
-    let python = setting("HAMBAR_TEST_PYTHON").unwrap_or_else(|| "python3".to_owned());
-    let probe = Command::new(&python).args(["-c", &format!("import {modules}")]).output();
-    if probe.is_ok_and(|output| output.status.success()) {
-        return Some(python);
-    }
-    let message = format!("`python3` (or HAMBAR_TEST_PYTHON) lacks one of {modules}");
-    assert_ne!(setting("CI").as_deref(), Some("true"), "{message}");
-    println!("skipped: {message}");
-    None
 }
 
 /// What a script says that is told where the server is, who asks, and what never ends.

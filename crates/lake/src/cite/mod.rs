@@ -1,20 +1,28 @@
 //! Citations: rows of `system.citations`, each of which pins a version of a table against vacuum for good.
 
+mod queries;
+
 use std::collections::BTreeSet;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use futures::{StreamExt, TryStreamExt};
 use hambar_core::citation::Citation;
 use hambar_core::{
     Lease, LeaseOutcome, Licence, Origin, Redistribution, StoreError, SystemTable, TableName, TableStore,
 };
 use jiff::Timestamp;
 use object_store::ObjectStoreExt;
+use object_store::path::Path;
 
 use crate::error::{damaged, storage};
 use crate::lake::{Lake, missing};
+use crate::place;
 use crate::snapshot::{PROPERTY_FINGERPRINT, TableSnapshot};
 use crate::system::name_of;
+
+/// Files whose presence is looked up at the same time.
+const HEADS_MAX: usize = 16;
 
 impl Lake {
     /// Cites `table` at `version`, the newest for `None`: the version is pinned when this returns. Citing a version again
@@ -50,6 +58,29 @@ impl Lake {
         version: Option<u64>,
         newest: TableSnapshot,
     ) -> Result<Citation, StoreError> {
+        let found = self.citation_from(table, version, newest).await?;
+        if !found.is_pinned {
+            self.append_system(SystemTable::Citations, found.citation.row()).await?;
+        }
+        Ok(found.citation)
+    }
+
+    /// Returns the citation of `table` at `version`, the newest for `None`, without pinning it: the one that is there, or the
+    /// one that [`Lake::cite`] would make now.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] where the version, its files or the table's declaration are not there.
+    pub async fn citation(&self, table: &TableName, version: Option<u64>) -> Result<FoundCitation, StoreError> {
+        let newest = self.snapshot(table, None).await?;
+        self.citation_from(table, version, newest).await
+    }
+
+    async fn citation_from(
+        &self,
+        table: &TableName,
+        version: Option<u64>,
+        newest: TableSnapshot,
+    ) -> Result<FoundCitation, StoreError> {
         let snapshot = match version {
             Some(version) if version != newest.version => self.snapshot(table, Some(version)).await?,
             _ => newest,
@@ -58,18 +89,9 @@ impl Lake {
         if let Some(citation) =
             known.into_iter().find(|known| known.table == *table && known.version == snapshot.version)
         {
-            return Ok(citation);
+            return Ok(FoundCitation { citation, is_pinned: true });
         }
-        for file in &snapshot.files {
-            match self.inner.store.head(&file.path).await {
-                Ok(_) => {}
-                Err(object_store::Error::NotFound { .. }) => {
-                    let what = format!("data file `{}` of version {} of table `{table}`", file.path, snapshot.version);
-                    return Err(missing(what));
-                }
-                Err(error) => return Err(storage("read", &file.path, error)),
-            }
-        }
+        self.files_are_there(&snapshot).await?;
         let now = self.inner.clock.now();
         let recorded_at = snapshot.recorded_at.unwrap_or(now);
         let origin = self.origin(table, recorded_at).await?;
@@ -83,8 +105,24 @@ impl Lake {
             fingerprint: snapshot.properties.get(PROPERTY_FINGERPRINT).cloned(),
             origin,
         };
-        self.append_system(SystemTable::Citations, citation.row()).await?;
-        Ok(citation)
+        Ok(FoundCitation { citation, is_pinned: false })
+    }
+
+    async fn files_are_there(&self, snapshot: &TableSnapshot) -> Result<(), StoreError> {
+        let paths: Vec<Path> = snapshot.files.iter().map(|file| file.path.clone()).collect();
+        let looked = futures::stream::iter(paths)
+            .map(|path| async move {
+                match self.inner.store.head(&path).await {
+                    Ok(_) => Ok(()),
+                    Err(object_store::Error::NotFound { .. }) => {
+                        let (version, table) = (snapshot.version, &snapshot.table);
+                        Err(missing(format!("data file `{path}` of version {version} of table `{table}`")))
+                    }
+                    Err(error) => Err(storage("read", &path, error)),
+                }
+            })
+            .buffer_unordered(HEADS_MAX);
+        looked.try_collect().await
     }
 
     /// Lists all citations, oldest first.
@@ -113,9 +151,10 @@ impl Lake {
     /// What `system.datasets` says about `table` at `instant`, or first said where that is later.
     async fn origin(&self, table: &TableName, instant: Timestamp) -> Result<Origin, StoreError> {
         let mut declared: Vec<(Timestamp, Origin)> = Vec::new();
+        let dataset = declared_name(table);
         for batch in self.system_rows(SystemTable::Datasets).await? {
             for row in 0..batch.num_rows() {
-                if text(&batch, "dataset", row).as_deref() == Some(table.to_string().as_str())
+                if text(&batch, "dataset", row).as_deref() == Some(dataset.as_str())
                     && let (Some(at), Some(origin)) = (instant_at(&batch, "recorded_at", row), origin_at(&batch, row))
                 {
                     declared.push((at, origin));
@@ -144,6 +183,22 @@ impl Lake {
         }
         Ok(batches)
     }
+}
+
+/// A citation, and whether its version is pinned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundCitation {
+    /// The citation.
+    pub citation: Citation,
+    /// Whether it was made, so that its version stays readable for good.
+    pub is_pinned: bool,
+}
+
+/// The name under which the origin of a table is declared: a history and rejected rows have that of their table.
+fn declared_name(table: &TableName) -> String {
+    let name = table.to_string();
+    let side = [place::HISTORY_SUFFIX, place::REJECTS_SUFFIX].into_iter().find_map(|side| name.strip_suffix(side));
+    side.map_or(name.clone(), str::to_owned)
 }
 
 fn citation_at(batch: &RecordBatch, row: usize) -> Option<Citation> {
