@@ -1,11 +1,11 @@
 //! Finds queries over catalogue tables that have no rows here. They give none and are not planned, which is what most of
 //! the queries of drivers come to.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, GroupByExpr, Ident, JoinOperator, Query, Select, SelectItem, SetExpr,
+    Cte, Expr, FunctionArg, FunctionArgExpr, GroupByExpr, Ident, JoinOperator, Query, Select, SelectItem, SetExpr,
     SetOperator, TableFactor, TableFunctionArgs, TableWithJoins, Value, Visit, Visitor,
 };
 
@@ -13,6 +13,7 @@ use super::empty::is_empty;
 use super::expressions::{first, flag, last, nothing};
 use super::labels::named;
 use super::{INFORMATION, NAMESPACE};
+use crate::gate::folded;
 
 /// Functions that give one row even where there are none.
 const AGGREGATES: [&str; 10] =
@@ -34,24 +35,47 @@ const NEVER_SET: [&str; 10] = [
     "typacl",
 ];
 
+/// Parts of a query (`WITH part AS …`) that give no rows, by name.
+type EmptyParts = BTreeSet<String>;
+
 /// Says whether a query gives no rows because a catalogue table has none.
 pub(super) fn gives_nothing(query: &Query) -> bool {
-    body_gives_nothing(&query.body)
+    gives_nothing_inside(query, &EmptyParts::new())
 }
 
-fn body_gives_nothing(body: &SetExpr) -> bool {
+/// The same for a query that stands where `outer` are known.
+fn gives_nothing_inside(query: &Query, outer: &EmptyParts) -> bool {
+    let mut parts = outer.clone();
+    for part in query.with.iter().flat_map(|with| &with.cte_tables) {
+        let is_nothing = gives_nothing_inside(&part.query, &parts);
+        note(&mut parts, part, is_nothing);
+    }
+    body_gives_nothing(&query.body, &parts)
+}
+
+/// Notes whether a part gives rows; it hides one of the same name further outside.
+fn note(parts: &mut EmptyParts, part: &Cte, is_nothing: bool) {
+    let name = folded(&part.alias.name);
+    if is_nothing {
+        parts.insert(name);
+    } else {
+        parts.remove(&name);
+    }
+}
+
+fn body_gives_nothing(body: &SetExpr, parts: &EmptyParts) -> bool {
     match body {
-        SetExpr::Select(select) => selects_nothing(select),
-        SetExpr::Query(query) => gives_nothing(query),
+        SetExpr::Select(select) => selects_nothing(select, parts),
+        SetExpr::Query(query) => gives_nothing_inside(query, parts),
         SetExpr::SetOperation { op: SetOperator::Union, left, right, .. } => {
-            body_gives_nothing(left) && body_gives_nothing(right)
+            body_gives_nothing(left, parts) && body_gives_nothing(right, parts)
         }
         _ => false,
     }
 }
 
-fn selects_nothing(select: &Select) -> bool {
-    if !select.from.iter().any(joins_nothing) {
+fn selects_nothing(select: &Select, parts: &EmptyParts) -> bool {
+    if !select.from.iter().any(|table| joins_nothing(table, parts)) {
         return false;
     }
     let is_grouped = matches!(&select.group_by, GroupByExpr::Expressions(list, _) if !list.is_empty());
@@ -95,10 +119,10 @@ impl Visitor for Aggregates {
     }
 }
 
-fn joins_nothing(table: &TableWithJoins) -> bool {
-    let mut is_nothing = is_nothing_in(&table.relation);
+fn joins_nothing(table: &TableWithJoins, parts: &EmptyParts) -> bool {
+    let mut is_nothing = is_nothing_in(&table.relation, parts);
     for join in &table.joins {
-        let other = is_nothing_in(&join.relation);
+        let other = is_nothing_in(&join.relation, parts);
         is_nothing = match &join.join_operator {
             JoinOperator::Join(_) | JoinOperator::Inner(_) | JoinOperator::CrossJoin(_) => is_nothing || other,
             JoinOperator::Left(_) | JoinOperator::LeftOuter(_) => is_nothing,
@@ -110,7 +134,7 @@ fn joins_nothing(table: &TableWithJoins) -> bool {
     is_nothing
 }
 
-fn is_nothing_in(factor: &TableFactor) -> bool {
+fn is_nothing_in(factor: &TableFactor, parts: &EmptyParts) -> bool {
     match factor {
         TableFactor::Table { name, args: Some(args), .. } => is_nothing_called(&last(name).unwrap_or_default(), args),
         TableFactor::Table { name, args: None, .. } => {
@@ -118,11 +142,11 @@ fn is_nothing_in(factor: &TableFactor) -> bool {
             match first(name).filter(|_| name.0.len() > 1) {
                 Some(schema) if schema == INFORMATION => is_empty(&format!("{schema}.{table}")),
                 Some(schema) => schema == NAMESPACE && is_empty(&table),
-                None => is_empty(&table),
+                None => parts.contains(&table) || is_empty(&table),
             }
         }
-        TableFactor::Derived { subquery, .. } => gives_nothing(subquery),
-        TableFactor::NestedJoin { table_with_joins, .. } => joins_nothing(table_with_joins),
+        TableFactor::Derived { subquery, .. } => gives_nothing_inside(subquery, parts),
+        TableFactor::NestedJoin { table_with_joins, .. } => joins_nothing(table_with_joins, parts),
         _ => false,
     }
 }
@@ -152,27 +176,40 @@ fn is_nothing_called(name: &str, args: &TableFunctionArgs) -> bool {
 
 /// Takes what would be planned for nothing out of a query whose rows are none.
 pub(super) fn clear(query: &mut Query) {
-    let is_nothing = gives_nothing(query);
-    clear_body(&mut query.body, &nothing());
-    if is_nothing {
+    clear_inside(query, &EmptyParts::new());
+}
+
+/// The same for a query that stands where `outer` are known. Says whether nothing is left to be planned.
+fn clear_inside(query: &mut Query, outer: &EmptyParts) -> bool {
+    let mut parts = outer.clone();
+    for part in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
+        let is_nothing = gives_nothing_inside(&part.query, &parts);
+        clear_inside(&mut part.query, &parts);
+        note(&mut parts, part, is_nothing);
+    }
+    let is_cleared = clear_body(&mut query.body, &parts, &nothing());
+    if is_cleared {
         (query.with, query.order_by, query.limit_clause, query.fetch) = (None, None, None, None);
     }
+    is_cleared
 }
 
-fn clear_body(body: &mut SetExpr, value: &Expr) {
+fn clear_body(body: &mut SetExpr, parts: &EmptyParts, value: &Expr) -> bool {
     match body {
-        SetExpr::Select(select) if selects_nothing(select) => clear_select(select, value),
-        SetExpr::SetOperation { left, right, .. } => {
+        SetExpr::Select(select) => selects_nothing(select, parts) && clear_select(select, value),
+        SetExpr::Query(query) => clear_inside(query, parts),
+        SetExpr::SetOperation { op, left, right, .. } => {
             // The types are those of the side that has rows.
             let open = Expr::Value(Value::Null.into());
-            clear_body(left, &open);
-            clear_body(right, &open);
+            let sides = (clear_body(left, parts, &open), clear_body(right, parts, &open));
+            *op == SetOperator::Union && sides == (true, true)
         }
-        _ => {}
+        _ => false,
     }
 }
 
-fn clear_select(select: &mut Select, value: &Expr) {
+/// Puts `value` in place of every column; says whether it could.
+fn clear_select(select: &mut Select, value: &Expr) -> bool {
     let mut names = HashSet::new();
     let mut items = Vec::new();
     for (place, item) in select.projection.iter().enumerate() {
@@ -180,7 +217,7 @@ fn clear_select(select: &mut Select, value: &Expr) {
             SelectItem::ExprWithAlias { alias, .. } => alias.value.clone(),
             SelectItem::UnnamedExpr(expr) => named(expr).unwrap_or_else(|| "?column?".to_owned()),
             // What stands for many columns is left to the planner.
-            _ => return,
+            _ => return false,
         };
         let name = if names.contains(&name) { format!("{name}_{}", place + 1) } else { name };
         names.insert(name.clone());
@@ -191,4 +228,5 @@ fn clear_select(select: &mut Select, value: &Expr) {
     select.selection = Some(flag(false));
     select.group_by = GroupByExpr::Expressions(Vec::new(), Vec::new());
     (select.distinct, select.having) = (None, None);
+    true
 }

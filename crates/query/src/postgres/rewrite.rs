@@ -379,8 +379,21 @@ mod tests {
         );
         check(
             "SELECT (SELECT string_agg(x, ',') FROM t) FROM pg_publication p JOIN pg_class c ON c.oid = p.oid",
-            "SELECT CAST(NULL AS TEXT) AS \"?column?\" WHERE false",
+            "SELECT CAST(NULL AS TEXT) AS \"string_agg\" WHERE false",
         );
+        // So do parts that read them, and parts that read those; each until another of its name hides it.
+        check(
+            "WITH a AS (SELECT conname FROM pg_constraint), b AS (SELECT max(x) AS x FROM a GROUP BY y) \
+             SELECT x FROM b UNION ALL SELECT conname FROM a ORDER BY 1",
+            "SELECT NULL AS \"x\" WHERE false UNION ALL SELECT NULL AS \"conname\" WHERE false",
+        );
+        check(
+            "WITH a AS (SELECT conname AS x FROM pg_constraint) SELECT x FROM (WITH a AS (SELECT 1 AS x) SELECT x FROM a)",
+            "WITH a AS (SELECT CAST(NULL AS TEXT) AS \"x\" WHERE false) SELECT x FROM (WITH a AS (SELECT 1 AS x) SELECT x FROM a)",
+        );
+        // A star needs what it stands for.
+        let star = "WITH a AS (SELECT 1 AS x) SELECT * FROM pg_index, a ORDER BY 1";
+        check(star, star);
         // A join that keeps its other side has that side's rows, and counting gives a row of its own.
         for kept in [
             "SELECT c.x FROM c LEFT JOIN pg_catalog.pg_index AS i ON c.x = i.y",
