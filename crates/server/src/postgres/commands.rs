@@ -221,7 +221,7 @@ fn copy(sql: &str) -> Result<Copy, Refusal> {
             columns.get_or_insert(piece.place.start);
             depth += 1;
         } else if piece.is_sign(')') {
-            depth -= 1;
+            depth = depth.checked_sub(1).ok_or_else(wrong)?;
         }
         if is_query && depth == 0 {
             end = piece.place.start;
@@ -350,7 +350,7 @@ mod tests {
         assert_eq!(is("SHOW transaction isolation level"), Command::Show("transaction_isolation".to_owned()));
         assert_eq!(is("DEALLOCATE ALL"), Command::Deallocate(None));
         assert_eq!(
-            (code("SET ROLE x"), code("SET SESSION AUTHORIZATION x"), code("FETCH 1")),
+            (code("SET ROLE x"), code("SET SESSION AUTHORIZATION x"), code("EXECUTE x")),
             ("42501", "42501", "0A000")
         );
     }
@@ -389,6 +389,8 @@ mod tests {
         assert_eq!(code("COPY (SELECT 1) TO '/tmp/x'"), "42501");
         assert_eq!(code("COPY (SELECT 1) TO PROGRAM 'rm'"), "42501");
         assert_eq!(code("COPY a.b FROM STDIN"), "25006");
-        assert_eq!((code("COPY"), code("COPY (SELECT 1"), code("COPY a.b")), ("42601", "42601", "42601"));
+        for broken in ["COPY", "COPY (SELECT 1", "COPY a.b", "COPY a.b) TO STDOUT", "COPY a.b)))) TO STDOUT"] {
+            assert_eq!(code(broken), "42601", "{broken}");
+        }
     }
 }
