@@ -35,7 +35,7 @@ pub const POSTGRES_ALPN: &[u8] = b"postgresql";
 /// The limits of the Postgres protocol.
 #[derive(Debug, Clone)]
 pub struct PostgresSettings {
-    /// Time for everything before the first statement: TLS, names, proofs.
+    /// Time for everything that a client sends before it is known: TLS, names, proofs.
     pub start_time_max: Duration,
     /// Time for a message whose first byte has arrived.
     pub message_time_max: Duration,

@@ -17,7 +17,7 @@ use super::PostgresSettings;
 use super::refusal::{Fault, Refusal};
 use super::scram::Disguise;
 use super::session::Session;
-use super::startup::{First, Start, first, prove, too_many};
+use super::startup::{First, Patience, Start, first, prove, too_many};
 use super::wire::WireError;
 use crate::access::{AccessError, Authenticator, Principal};
 use crate::front::{FrontError, QueryFront};
@@ -75,30 +75,28 @@ pub fn serve_postgres(
 }
 
 async fn connection(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr) -> Result<(), WireError> {
-    let limit = shared.settings.start_time_max;
     let address = peer.ip().to_canonical();
+    let patience = Patience::new(shared.settings.start_time_max);
     let started = async {
-        match first(shared, stream).await? {
+        match patience.over(first(shared, stream)).await?? {
             First::Nothing => Ok(None),
             First::Cancel { process, secret } => {
                 shared.cancel(process, secret);
                 Ok(None)
             }
-            First::Start(mut start) => match prove(shared, &mut start, address).await {
+            First::Start(mut start) => match prove(shared, &mut start, address, patience).await {
                 Ok(principal) => Ok(Some((start, principal))),
                 Err(fault) => ended(*start, fault).await.map(|()| None),
             },
         }
     };
     let started = tokio::select! {
-        started = tokio::time::timeout(limit, started) => started,
+        started = started => started?,
         () = shared.stop.cancelled() => return Ok(()),
     };
     match started {
-        Err(_) => Err(WireError::Time { what: "the start of a session", limit }),
-        Ok(Err(error)) => Err(error),
-        Ok(Ok(None)) => Ok(()),
-        Ok(Ok(Some((start, principal)))) => session(shared, *start, principal, peer).await,
+        None => Ok(()),
+        Some((start, principal)) => session(shared, *start, principal, peer).await,
     }
 }
 

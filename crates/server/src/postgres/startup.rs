@@ -1,9 +1,13 @@
 //! How a connection begins: TLS where there is any, names and settings, and the proof of a token. Until that is given,
 //! sixteen kibibytes and some seconds are all that a stranger gets.
 
+use std::net::IpAddr;
+use std::time::Duration;
+
 use bytes::{BufMut, BytesMut};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::POSTGRES_ALPN;
 use super::message::{Message, understand};
@@ -44,6 +48,26 @@ pub(super) struct Start {
     pub(super) user: String,
     /// Settings by name, as sent.
     pub(super) settings: Vec<(String, String)>,
+}
+
+/// How long a client may take for everything that it sends before it is known. What the server does meanwhile, such as
+/// reading who there is, is not on the client's account: a busy machine sends nobody away.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    limit: Duration,
+    until: Instant,
+}
+
+impl Patience {
+    pub(super) fn new(limit: Duration) -> Self {
+        Self { limit, until: Instant::now() + limit }
+    }
+
+    /// Waits for something of the client's.
+    pub(super) async fn over<T>(self, awaited: impl Future<Output = T>) -> Result<T, WireError> {
+        let awaited = tokio::time::timeout_at(self.until, awaited).await;
+        awaited.map_err(|_| WireError::Time { what: "the start of a session", limit: self.limit })
+    }
 }
 
 /// Reads the first packets of a connection.
@@ -137,7 +161,12 @@ async fn nothing(mut wire: Wire, refusal: &Refusal) -> Result<First, WireError> 
 }
 
 /// Finds out who it is. Every proof that fails is the same failure.
-pub(super) async fn prove(shared: &Shared, start: &mut Start, address: std::net::IpAddr) -> Result<Principal, Fault> {
+pub(super) async fn prove(
+    shared: &Shared,
+    start: &mut Start,
+    address: IpAddr,
+    patience: Patience,
+) -> Result<Principal, Fault> {
     let authenticator = &shared.authenticator;
     if start.user == ANONYMOUS {
         let principal = authenticator.anonymous(Some(address)).await;
@@ -155,7 +184,7 @@ pub(super) async fn prove(shared: &Shared, start: &mut Start, address: std::net:
         out.put_u8(0);
     });
     wire.send().await?;
-    let first = proof(wire).await?;
+    let first = patience.over(proof(wire)).await??;
     let Some(exchange) =
         initial(first).and_then(|first| Exchange::begin(&start.user, record, &shared.disguise, &first))
     else {
@@ -166,7 +195,7 @@ pub(super) async fn prove(shared: &Shared, start: &mut Start, address: std::net:
         out.put_slice(exchange.challenge.as_bytes());
     });
     wire.send().await?;
-    let last = proof(wire).await?;
+    let last = patience.over(proof(wire)).await??;
     let Some((record, signature)) = exchange.finish(&last.rest()) else {
         return Err(refused(shared, address).into());
     };
@@ -202,7 +231,7 @@ fn initial(mut fields: Fields) -> Option<bytes::Bytes> {
     (mechanism == MECHANISM).then_some(first)
 }
 
-fn refused(shared: &Shared, address: std::net::IpAddr) -> Refusal {
+fn refused(shared: &Shared, address: IpAddr) -> Refusal {
     let error = shared.authenticator.refused(Some(address));
     shared.front.login_refused(Protocol::Postgres, Some(address), &error);
     let refusal = Refusal::new("28P01", "the token is not valid");

@@ -22,6 +22,8 @@ use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use nix::unistd::Pid;
+
 use crate::support::{Provider, Workshop, snapshot_of};
 use client::{Answer, request};
 
@@ -189,19 +191,24 @@ impl Served {
         request(self.address, method, target, &all, body)
     }
 
-    /// The processor time that the query workers have used, in ticks, and how many there are.
-    pub(super) fn workers(&self) -> (u64, usize) {
-        let mut ticks = 0;
-        let mut count = 0;
+    /// The processes of the query workers, and the processor time that each has used, in ticks.
+    pub(super) fn worker_processes(&self) -> Vec<(Pid, u64)> {
+        let mut workers = Vec::new();
         for entry in std::fs::read_dir("/proc").unwrap().flatten() {
             let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
             let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
             if fields.get(1).and_then(|parent| parent.parse().ok()) == Some(self.pid()) {
-                count += 1;
-                ticks += fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+                let pid = Pid::from_raw(entry.file_name().to_str().unwrap().parse().unwrap());
+                workers.push((pid, fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()));
             }
         }
-        (ticks, count)
+        workers
+    }
+
+    /// The processor time that the query workers have used, in ticks, and how many there are.
+    pub(super) fn workers(&self) -> (u64, usize) {
+        let workers = self.worker_processes();
+        (workers.iter().map(|(_, ticks)| ticks).sum(), workers.len())
     }
 
     /// Expects that within three seconds no query runs and no worker uses the processor.
@@ -223,7 +230,7 @@ impl Served {
 
     /// Tells the server to stop and returns how it ended.
     pub(super) fn stop(&mut self) -> std::process::ExitStatus {
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
         self.child.wait().unwrap()
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use nix::sys::signal::{Signal, kill};
 
 use super::{ENDLESS, has_psql, postgres, psql};
 use crate::serve::Served;
@@ -182,7 +183,7 @@ fn statements_that_are_too_much_are_refused() {
     stream.write_all(b"Q\x3f\xff\xff\xff").unwrap();
     let mut heard = Vec::new();
     let _ = stream.read_to_end(&mut heard);
-    assert!(String::from_utf8_lossy(&heard).contains("08P01"), "{}", String::from_utf8_lossy(&heard));
+    assert!(String::from_utf8_lossy(&heard).contains("\0C54000\0"), "{}", String::from_utf8_lossy(&heard));
     assert!(resident(pid) < before + (16 << 20));
     served.becomes_idle();
 }
@@ -202,6 +203,24 @@ fn a_client_that_goes_stops_its_query() {
         served.becomes_idle();
     }
     assert_eq!(served.sql("SELECT 1").value(), "1");
+}
+
+#[test]
+fn a_client_does_not_pay_for_the_time_that_the_server_takes() {
+    let served = open("[server.connections]\nhead_seconds_max = 1\n");
+    // What people without a token may read is found out by a worker, and the workers stand still.
+    let workers = served.worker_processes();
+    let signal = |signal: Signal| workers.iter().for_each(|(worker, _)| kill(*worker, signal).unwrap());
+    signal(Signal::SIGSTOP);
+    let since = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_secs(3));
+            signal(Signal::SIGCONT);
+        });
+        session(&served)
+    });
+    assert!(since.elapsed() > Duration::from_secs(2), "the workers were not needed: {:?}", since.elapsed());
 }
 
 #[test]

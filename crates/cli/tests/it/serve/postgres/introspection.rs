@@ -69,10 +69,10 @@ fn commands_of_psql_are_answered() {
     let served = postgres("");
     let arguments: Vec<&str> = COMMANDS.iter().flat_map(|command| ["-c", command]).collect();
     let answered = psql(&served, "tests/all", &served.token, &arguments);
-    assert_eq!(
-        (answered.code(), answered.stderr.replace("Did not find any relations.\n", "")),
-        (Some(0), String::new())
-    );
+    // Some versions of psql say on this way what there is none of.
+    let is_error = |line: &&str| !["Did not find any relations.", "Did not find any settings."].contains(line);
+    let errors: Vec<&str> = answered.stderr.lines().filter(is_error).collect();
+    assert_eq!((answered.code(), errors), (Some(0), Vec::new()));
     for wanted in ["demo   | figures", "| bigint", "List of databases", "Access method: delta"] {
         assert!(answered.stdout.contains(wanted), "{wanted}\n{}", answered.stdout);
     }
