@@ -12,6 +12,7 @@ use quick_cache::sync::Cache;
 use ring::digest::{Context, SHA256};
 
 use super::format::Format;
+use super::once::{Once, Turn};
 use crate::front::{Ask, Source};
 
 /// Statements whose tables are remembered.
@@ -26,6 +27,16 @@ const ENTRY_BYTES_OWN: u64 = 512;
 /// Names a question: the statement, its values, what exists for the asker, and the limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Key([u8; 32]);
+
+#[cfg(test)]
+impl Key {
+    /// A key for tests.
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
+        let mut context = Context::new(&SHA256);
+        context.update(bytes);
+        finish(context)
+    }
+}
 
 /// An answer that is small enough to be held.
 #[derive(Debug, Clone)]
@@ -48,10 +59,11 @@ impl Weighter<String, Arc<Whole>> for ByBytes {
     }
 }
 
-/// The two caches of a server.
+/// The two caches of a server, and what it runs to fill them.
 pub(crate) struct Results {
     facts: Cache<Key, Arc<Facts>>,
     answers: Option<Cache<String, Arc<Whole>, ByBytes>>,
+    once: Once,
 }
 
 impl std::fmt::Debug for Results {
@@ -65,7 +77,7 @@ impl Results {
     pub(crate) fn new(bytes_max: u64) -> Self {
         let entries = usize::try_from(bytes_max / ENTRY_BYTES_EXPECTED).unwrap_or(usize::MAX).max(1);
         let answers = (bytes_max > 0).then(|| Cache::with_weighter(entries, bytes_max, ByBytes));
-        Self { facts: Cache::new(STATEMENTS_MAX), answers }
+        Self { facts: Cache::new(STATEMENTS_MAX), answers, once: Once::default() }
     }
 
     pub(crate) fn facts(&self, key: &Key) -> Option<Arc<Facts>> {
@@ -80,12 +92,18 @@ impl Results {
         self.answers.as_ref()?.get(tag)
     }
 
-    pub(crate) fn keep(&self, tag: &str, whole: &Arc<Whole>) {
-        if let Some(answers) = &self.answers
-            && whole.body.len() <= ANSWER_BYTES_MAX
-        {
-            answers.insert(tag.to_owned(), Arc::clone(whole));
-        }
+    /// Holds an answer, unless it is too long, and says whether it did.
+    pub(crate) fn keep(&self, tag: &str, whole: &Arc<Whole>) -> bool {
+        let Some(answers) = self.answers.as_ref().filter(|_| whole.body.len() <= ANSWER_BYTES_MAX) else {
+            return false;
+        };
+        answers.insert(tag.to_owned(), Arc::clone(whole));
+        true
+    }
+
+    /// Says who runs a question that no answer is held for; everybody does where none are held at all.
+    pub(crate) fn turn(&self, key: Key, format: Format) -> Option<Turn> {
+        self.answers.as_ref().map(|_| self.once.turn(key, format))
     }
 }
 

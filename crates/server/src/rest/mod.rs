@@ -9,6 +9,7 @@ pub(crate) mod encode;
 pub(crate) mod format;
 mod kept;
 pub(crate) mod openapi;
+mod once;
 mod operate;
 mod page;
 pub(crate) mod parameters;

@@ -17,6 +17,7 @@ use super::cache::{self, Key};
 use super::deliver::{self, Delivery, OwnLimits};
 use super::format::Format;
 use super::kept;
+use super::once::{self, Ended, Turn};
 use super::parameters::{LimitsRequest, parameters};
 use super::problem::Problem;
 use crate::front::{Answer, Ask, Protocol};
@@ -165,8 +166,8 @@ pub(crate) async fn answer(state: &State, ask: Ask, format: Format, headers: &He
     answer_with(state, ask, "rows", format, headers, deliver).await
 }
 
-/// Answers a question: from what the client has, from what is held here, or by running it and delivering the answer.
-/// `variant` names what `deliver` makes of the rows.
+/// Answers a question: from what the client has, from what is held here, from the run of somebody who asks the same now,
+/// or by running it and delivering the answer. `variant` names what `deliver` makes of the rows.
 pub(crate) async fn answer_with<D>(
     state: &State,
     ask: Ask,
@@ -179,26 +180,59 @@ where
     D: Future<Output = Result<Delivery, Problem>>,
 {
     let key = cache::key(&ask, state.front.ceiling(), variant).map_err(crate::FrontError::Query)?;
-    let is_open = ask.principal.role().is_none();
-    if let Some(response) = answered_before(state, &ask, key, format, headers).await? {
-        return Ok(response);
-    }
+    let first = loop {
+        if let Some(response) = answered_before(state, &ask, key, format, headers).await? {
+            return Ok(response);
+        }
+        match state.results.turn(key, format) {
+            None => break None,
+            Some(Turn::First(first)) => break Some(first),
+            Some(Turn::Wait(running)) => match once::ended(running).await {
+                // Its answer may be of an older version by now, or its asker went away: look again.
+                Ended::Held | Ended::Abandoned | Ended::NotYet => {}
+                Ended::NotHeld => break None,
+            },
+        }
+    };
     state.front.metrics().cache("miss");
-    let answer = state.front.query(ask).await?;
+    let (delivered, how) = run_and_hold(state, ask, key, format, deliver).await;
+    if let Some(first) = first {
+        first.ended(how);
+    }
+    delivered
+}
+
+/// Runs a question, delivers its answer and holds it where that can be done. Says whether it is held.
+async fn run_and_hold<D>(
+    state: &State,
+    ask: Ask,
+    key: Key,
+    format: Format,
+    deliver: impl FnOnce(Answer) -> D,
+) -> (Result<Response, Problem>, Ended)
+where
+    D: Future<Output = Result<Delivery, Problem>>,
+{
+    let is_open = ask.principal.role().is_none();
+    let answer = match state.front.query(ask).await {
+        Ok(answer) => answer,
+        Err(error) => return (Err(error.into()), Ended::NotHeld),
+    };
     let id = answer.id().to_string();
     let facts = answer.facts().clone();
     let tag = cache::tag(key, &facts, format, answer.sources());
-    let delivery = deliver(answer).await?;
+    let delivery = match deliver(answer).await {
+        Ok(delivery) => delivery,
+        Err(problem) => return (Err(problem), Ended::NotHeld),
+    };
     if facts.is_repeatable {
         state.results.remember(key, &facts);
     }
-    let mut response = match delivery {
-        Delivery::Stream(response) => response,
+    let (mut response, is_held) = match delivery {
+        Delivery::Stream(response) => (response, false),
         Delivery::Whole(whole, answer) => {
-            if facts.is_repeatable {
-                state.results.keep(&tag, &whole);
-            }
-            deliver::whole_response(&whole, answer)
+            let is_held = facts.is_repeatable && state.results.keep(&tag, &whole);
+            (deliver::whole_response(&whole, answer), is_held)
         }
     };
     if facts.is_repeatable {
@@ -209,7 +243,7 @@ where
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(deliver::QUERY, id);
     }
-    Ok(response)
+    (Ok(response), if is_held { Ended::Held } else { Ended::NotHeld })
 }
 
 /// Returns the answer to a question that was answered before and whose tables have not changed.

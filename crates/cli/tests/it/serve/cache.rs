@@ -111,3 +111,25 @@ fn an_answer_names_its_sources_as_they_are_declared_now() {
         std::thread::sleep(std::time::Duration::from_millis(200));
     }
 }
+
+#[test]
+fn what_many_ask_at_once_is_run_once() {
+    let served = Served::start("");
+    let sql = "SELECT sum(a.value * b.value) AS s FROM generate_series(1, 4000) a, generate_series(1, 2000) b";
+    let target = format!("/api/sql?q={sql}");
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let ask = || served.get(&target).ok().json()["rows"].clone();
+        let first = scope.spawn(ask);
+        let since = std::time::Instant::now();
+        while served.get("/api/queries").ok().json().as_array().unwrap().is_empty() {
+            assert!(since.elapsed() < std::time::Duration::from_secs(30), "the query does not start");
+        }
+        let others: Vec<_> = (0..7).map(|_| scope.spawn(ask)).collect();
+        std::iter::once(first).chain(others).map(|asker| asker.join().unwrap()).collect()
+    });
+    assert!(answers.iter().all(|rows| rows[0]["s"] == 16_012_002_000_000_i64), "{answers:?}");
+    let metrics = served.get("/metrics").ok().text();
+    for told in ["hambar_cache_total{outcome=\"miss\"} 1\n", "hambar_cache_total{outcome=\"cached\"} 7\n"] {
+        assert!(metrics.contains(told), "{told}: {metrics}");
+    }
+}
