@@ -2,6 +2,7 @@
 //! or make values without bound; a function that a new version brings is refused until somebody lists it here.
 
 mod capped;
+mod utc;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
@@ -10,6 +11,7 @@ use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, Volatility, WindowUDF};
 
 use capped::{Capped, Growth};
+use utc::InUtc;
 
 /// The name of the one catalogue.
 pub(crate) const CATALOG: &str = "hambar";
@@ -75,7 +77,7 @@ pub(crate) fn is_refused(name: &str) -> bool {
     REFUSED.contains(name)
 }
 
-/// Returns the scalar functions of a session, the ones that can grow behind a cap.
+/// Returns the scalar functions of a session, the ones that can grow behind a cap, `date_trunc` with a shorter way.
 pub(crate) fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     let capped = BTreeMap::from([
         ("repeat", Growth::Repeat),
@@ -89,6 +91,7 @@ pub(crate) fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
         .map(|function| match capped.get(function.name()) {
             Some(growth) => Capped::wrap(function, *growth),
             None if function.name().starts_with("regexp_") => Capped::wrap(function, Growth::Pattern),
+            None if function.name() == "date_trunc" => InUtc::wrap(function),
             None => function,
         })
         .collect()
