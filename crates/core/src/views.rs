@@ -3,7 +3,7 @@
 //! Columns read from Parquet's dictionaries have the same view (length, buffer and offset, or the whole of a short text) in
 //! all rows with one value, so that 16 bytes are compared and no text is read. Two views of equal texts may differ.
 
-use arrow::array::{Array, StringViewArray, UInt32Array};
+use arrow::array::{Array, Int32Array, StringViewArray, UInt32Array, UInt64Array};
 
 /// Slots of the table of views; a power of two.
 const SLOTS: usize = 4096;
@@ -54,6 +54,39 @@ impl DifferentViews {
         }
         Some(Self { first_rows: table.first_rows.into(), of_rows: of_rows.into() })
     }
+}
+
+/// Returns the keys of a dictionary with `null` in place of NULL; nothing where that is too large for a key.
+#[must_use]
+pub fn numbers_with_null(keys: &Int32Array, null: usize) -> Option<Int32Array> {
+    let null = i32::try_from(null).ok()?;
+    Some(Int32Array::from_iter_values(keys.iter().map(|key| key.unwrap_or(null))))
+}
+
+/// Bits of a code in a number of several codes.
+pub const PACKED_BITS: u32 = 16;
+
+/// Returns codes side by side, row by row, the first in the lowest bits; nothing where they do not fit, are NULL, or are of
+/// different lengths.
+#[must_use]
+pub fn packed(codes: &[&UInt32Array]) -> Option<UInt64Array> {
+    let rows = codes.first()?.len();
+    let mut numbers = vec![0_u64; rows];
+    for (place, codes) in (0..).zip(codes) {
+        let shift = PACKED_BITS * place;
+        if codes.len() != rows || codes.null_count() > 0 || shift >= u64::BITS {
+            return None;
+        }
+        let mut all = 0;
+        for (number, code) in numbers.iter_mut().zip(codes.values()) {
+            all |= code;
+            *number |= u64::from(*code) << shift;
+        }
+        if all >> PACKED_BITS != 0 {
+            return None;
+        }
+    }
+    Some(numbers.into())
 }
 
 impl Table {
@@ -124,6 +157,23 @@ mod tests {
         check(&(0..5000).map(|n| Some(format!("{}", n % 10))).collect::<Vec<_>>());
         check(&(0..5000).map(|n| (n % 3 > 0).then(|| format!("{}", n / 40))).collect::<Vec<_>>());
         check(&(0..9000).map(|n| Some(format!("longer than a view holds {}", n % 2))).collect::<Vec<_>>()[..400]);
+    }
+
+    #[test]
+    fn null_has_a_number_of_its_own() {
+        let keys = Int32Array::from(vec![Some(1), None, Some(0)]);
+        assert_eq!(numbers_with_null(&keys, 2).unwrap(), Int32Array::from(vec![1, 2, 0]));
+        assert!(numbers_with_null(&keys, usize::MAX).is_none());
+    }
+
+    #[test]
+    fn codes_stand_side_by_side() {
+        let (low, high) = (UInt32Array::from(vec![7, 0, 65_535]), UInt32Array::from(vec![0, 1, 65_535]));
+        assert_eq!(packed(&[&low, &high]).unwrap().values().to_vec(), [7, 1 << 16, 0xffff_ffff]);
+        assert!(packed(&[&UInt32Array::from(vec![65_536])]).is_none());
+        assert!(packed(&[&low, &UInt32Array::from(vec![1])]).is_none());
+        assert!(packed(&[&low, &low, &low, &low, &low]).is_none());
+        assert!(packed(&[]).is_none());
     }
 
     #[test]

@@ -23,10 +23,11 @@ use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::union::UnionExec;
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, InputOrderMode};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, InputOrderMode, Partitioning};
 
 use super::codes::{Codes, Decode, Encode};
 use super::fallback::FallbackExec;
+use super::packed::{CODES_MAX, Pack};
 
 /// The rule.
 #[derive(Debug)]
@@ -102,7 +103,10 @@ fn coded(last: &AggregateExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         (_, true) => {
             let Some((input, keys)) = over_partial(last.input())? else { return Ok(None) };
             let (functions, filters) = (last.aggr_expr().to_vec(), last.filter_expr().to_vec());
-            let group = last.group_expr().clone();
+            let group = match is_packed(&keys) {
+                true => PhysicalGroupBy::new_single(vec![(packed_column(), PACKED.to_owned())]),
+                false => last.group_expr().clone(),
+            };
             let made = AggregateExec::try_new(*last.mode(), group, functions, filters, input, last.input_schema())?;
             Some((Arc::new(made) as Arc<dyn ExecutionPlan>, keys))
         }
@@ -110,11 +114,20 @@ fn coded(last: &AggregateExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     }) else {
         return Ok(None);
     };
+    let is_packed = is_packed(&keys);
     let mut columns = Vec::with_capacity(last.schema().fields().len());
     for (place, field) in last.schema().fields().iter().enumerate() {
-        let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(field.name(), place));
+        // Where keys are packed, there is one column in place of them all.
+        let made = if is_packed { (place + 1).saturating_sub(keys.len()) } else { place };
+        let column: Arc<dyn PhysicalExpr> = match keys.get(place) {
+            Some(_) if is_packed => packed_column(),
+            _ => Arc::new(Column::new(field.name(), made)),
+        };
         let expr: Arc<dyn PhysicalExpr> = match keys.get(place) {
-            Some(Some(codes)) => Arc::new(Decode::new(column, Arc::clone(codes), Arc::clone(field))),
+            Some(Some(codes)) => {
+                let among = is_packed.then_some(place);
+                Arc::new(Decode::new(column, among, Arc::clone(codes), Arc::clone(field)))
+            }
             _ => column,
         };
         columns.push(ProjectionExpr { expr, alias: field.name().clone() });
@@ -133,6 +146,18 @@ fn is_simple(aggregate: &AggregateExec) -> bool {
 /// The codes of each key; nothing for a key that is no text.
 type Keys = Vec<Option<Arc<Codes>>>;
 
+/// The name of the column of packed codes.
+const PACKED: &str = "codes";
+
+/// Says whether the codes of all keys are packed into one number.
+fn is_packed(keys: &Keys) -> bool {
+    (2..=CODES_MAX).contains(&keys.len()) && keys.iter().all(Option::is_some)
+}
+
+fn packed_column() -> Arc<dyn PhysicalExpr> {
+    Arc::new(Column::new(PACKED, 0))
+}
+
 /// Follows the input of the last aggregate down to the first one, over rows.
 fn over_partial(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<(Arc<dyn ExecutionPlan>, Keys)>> {
     if let Some(partial) = plan.downcast_ref::<AggregateExec>() {
@@ -144,6 +169,13 @@ fn over_partial(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<(Arc<dyn Executi
     }
     let [child] = plan.children()[..] else { return Ok(None) };
     let Some((below, keys)) = over_partial(child)? else { return Ok(None) };
+    if let Some(spread) = plan.downcast_ref::<RepartitionExec>()
+        && let Partitioning::Hash(_, parts) = spread.partitioning()
+        && is_packed(&keys)
+    {
+        let spread = RepartitionExec::try_new(below, Partitioning::Hash(vec![packed_column()], *parts))?;
+        return Ok(Some((Arc::new(spread), keys)));
+    }
     Ok(Some((replace_children_if_necessary(Arc::clone(plan), vec![below])?, keys)))
 }
 
@@ -167,6 +199,10 @@ fn over_rows(aggregate: &AggregateExec) -> Result<Option<(Arc<dyn ExecutionPlan>
     }
     if keys.iter().all(Option::is_none) {
         return Ok(None);
+    }
+    if is_packed(&keys) {
+        let codes = exprs.into_iter().map(|(code, _)| code).collect();
+        exprs = vec![(Arc::new(Pack::new(codes)) as Arc<dyn PhysicalExpr>, PACKED.to_owned())];
     }
     let made = AggregateExec::try_new(
         *aggregate.mode(),

@@ -9,7 +9,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray, UInt32Array};
-use arrow::compute::take;
+use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, FieldRef, Schema, UInt32Type};
 use datafusion::common::Result;
 use datafusion::error::DataFusionError;
@@ -18,6 +18,11 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr_common::binary_map::OutputType;
 use datafusion::physical_expr_common::binary_view_map::ArrowBytesViewMap;
 use hambar_core::views::DifferentViews;
+
+use super::memo::Memo;
+use super::packed::unpacked;
+use super::recent::Recent;
+use super::texts::{Numbers, with_null};
 
 /// Different texts of one column that get codes.
 const TEXTS_MAX: usize = 1 << 16;
@@ -120,26 +125,54 @@ impl Codes {
 pub(super) struct Encode {
     text: Arc<dyn PhysicalExpr>,
     codes: Arc<Codes>,
+    /// The codes of the texts of the dictionaries that are being read.
+    of_dictionaries: Recent,
 }
 
 /// The text of a code.
 #[derive(Debug)]
 pub(super) struct Decode {
     code: Arc<dyn PhysicalExpr>,
+    /// Its place among the codes of a number, where several are packed.
+    place: Option<usize>,
     codes: Arc<Codes>,
     field: FieldRef,
 }
 
 impl Encode {
     pub(super) fn new(text: Arc<dyn PhysicalExpr>, codes: Arc<Codes>) -> Self {
-        Self { text, codes }
+        Self { text, codes, of_dictionaries: Recent::default() }
+    }
+
+    /// What is encoded.
+    pub(super) fn text(&self) -> &Arc<dyn PhysicalExpr> {
+        &self.text
+    }
+
+    /// Returns the codes of an expression over a text whose rows are numbers into a dictionary.
+    fn of_memo(&self, memo: &Memo, batch: &RecordBatch) -> Result<Option<ArrayRef>> {
+        let Some((numbers, texts)) = memo.numbered(batch)? else { return Ok(None) };
+        let codes = self.of_dictionaries.get(&texts, texts.len(), |texts| self.interned(texts))?;
+        codes.map(|codes| numbers.spread(&codes)).transpose()
+    }
+
+    /// Returns the codes of a text whose rows are numbers into a dictionary.
+    fn of_column(&self, column: &ArrayRef) -> Result<Option<ArrayRef>> {
+        let Some(numbers) = Numbers::of(column) else { return Ok(None) };
+        let codes =
+            self.of_dictionaries.get(numbers.texts(), numbers.len(), |texts| self.interned(&with_null(texts)?))?;
+        codes.map(|codes| numbers.spread(&codes)).transpose()
+    }
+
+    fn interned(&self, texts: &ArrayRef) -> Result<Option<ArrayRef>> {
+        Ok(Some(Arc::new(self.codes.intern(&cast(texts, &DataType::Utf8View)?)?)))
     }
 }
 
 impl Decode {
     /// Makes the expression; `field` is what the text was before it was encoded.
-    pub(super) fn new(code: Arc<dyn PhysicalExpr>, codes: Arc<Codes>, field: FieldRef) -> Self {
-        Self { code, codes, field }
+    pub(super) fn new(code: Arc<dyn PhysicalExpr>, place: Option<usize>, codes: Arc<Codes>, field: FieldRef) -> Self {
+        Self { code, place, codes, field }
     }
 }
 
@@ -160,7 +193,16 @@ impl PhysicalExpr for Encode {
     }
 
     fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
+        if let Some(memo) = self.text.downcast_ref::<Memo>()
+            && let Some(codes) = self.of_memo(memo, batch)?
+        {
+            return Ok(ColumnarValue::Array(codes));
+        }
         let texts = self.text.evaluate(batch)?.into_array(batch.num_rows())?;
+        if let Some(codes) = self.of_column(&texts)? {
+            return Ok(ColumnarValue::Array(codes));
+        }
+        let texts = cast(&texts, &DataType::Utf8View)?;
         match texts.as_string_view_opt() {
             Some(texts) => Ok(ColumnarValue::Array(Arc::new(self.codes.encode(texts)?))),
             None => datafusion::common::internal_err!("texts are read as views, not as {}", texts.data_type()),
@@ -190,6 +232,7 @@ impl PhysicalExpr for Decode {
 
     fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
         let codes = self.code.evaluate(batch)?.into_array(batch.num_rows())?;
+        let codes = self.place.map_or(Ok(Arc::clone(&codes)), |place| unpacked(&codes, place))?;
         Ok(ColumnarValue::Array(self.codes.decode(codes_of(&codes)?)?))
     }
 
@@ -199,7 +242,7 @@ impl PhysicalExpr for Decode {
 
     fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn PhysicalExpr>>) -> Result<Arc<dyn PhysicalExpr>> {
         match children.pop() {
-            Some(code) => Ok(Arc::new(Self::new(code, Arc::clone(&self.codes), Arc::clone(&self.field)))),
+            Some(code) => Ok(Arc::new(Self::new(code, self.place, Arc::clone(&self.codes), Arc::clone(&self.field)))),
             None => Ok(self),
         }
     }
@@ -238,7 +281,7 @@ impl Hash for Encode {
 
 impl PartialEq for Decode {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.codes, &other.codes) && self.code.eq(&other.code)
+        Arc::ptr_eq(&self.codes, &other.codes) && self.place == other.place && self.code.eq(&other.code)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Finds expressions over one text column that cost more than looking for equal rows, and wraps them in a [`Memo`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema};
@@ -8,7 +9,7 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, Tr
 use datafusion::common::{Result, ScalarValue};
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::{
-    BinaryExpr, CastExpr, Column, IsNotNullExpr, IsNullExpr, LikeExpr, Literal, NotExpr, TryCastExpr,
+    BinaryExpr, CastExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr, Literal, NotExpr, TryCastExpr,
 };
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
@@ -123,6 +124,43 @@ fn wrapped_all<'a>(
     Ok(is_changed.then_some(all))
 }
 
+/// Returns the text columns that a part of the expression reads alone: with their dictionaries, any such part pays.
+pub(super) fn lone_columns(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Result<BTreeSet<usize>> {
+    let mut columns = BTreeSet::new();
+    expr.apply(|node| {
+        let column = lone_column(node, schema)?;
+        columns.extend(column.as_ref().map(Column::index));
+        Ok(if column.is_some() { TreeNodeRecursion::Jump } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(columns)
+}
+
+/// Wraps the largest parts of an expression that read one of `columns` alone.
+pub(super) fn over_dictionaries(
+    expr: &Arc<dyn PhysicalExpr>,
+    schema: &Schema,
+    columns: &BTreeSet<usize>,
+) -> Result<Arc<dyn PhysicalExpr>> {
+    let made = Arc::clone(expr).transform_down(|node| {
+        if node.is::<Memo>() {
+            return Ok(Transformed::new(node, false, TreeNodeRecursion::Jump));
+        }
+        Ok(match lone_column(&node, schema)?.filter(|column| columns.contains(&column.index())) {
+            Some(column) => {
+                let memo: Arc<dyn PhysicalExpr> = Arc::new(Memo::new(node, &column)?);
+                Transformed::new(memo, true, TreeNodeRecursion::Jump)
+            }
+            None => Transformed::no(node),
+        })
+    });
+    made.data()
+}
+
+/// Returns the one text column that a step over it reads, where it depends on nothing else.
+fn lone_column(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Result<Option<Column>> {
+    Ok(if expr.is::<Column>() { None } else { only_column(expr, schema)?.map(|(column, _)| column) })
+}
+
 /// Wraps the largest parts of an expression that pay.
 fn wrapped(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Result<Option<Arc<dyn PhysicalExpr>>> {
     let made = Arc::clone(expr).transform_down(|node| {
@@ -130,18 +168,27 @@ fn wrapped(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Result<Option<Arc<d
             return Ok(Transformed::new(node, false, TreeNodeRecursion::Jump));
         }
         Ok(match only_column(&node, schema)? {
-            Some(column) => {
+            Some((column, Cost::Dear)) => {
                 let memo: Arc<dyn PhysicalExpr> = Arc::new(Memo::new(node, &column)?);
                 Transformed::new(memo, true, TreeNodeRecursion::Jump)
             }
-            None => Transformed::no(node),
+            _ => Transformed::no(node),
         })
     })?;
     Ok(made.transformed.then_some(made.data))
 }
 
-/// Returns the one text column that the expression reads, where it is dear and depends on nothing else.
-fn only_column(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Result<Option<Column>> {
+/// What an expression costs for a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cost {
+    /// About a look at a view.
+    Small,
+    /// More.
+    Dear,
+}
+
+/// Returns the one text column that the expression reads, where it depends on nothing else, and what it costs.
+fn only_column(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Result<Option<(Column, Cost)>> {
     let mut column: Option<Column> = None;
     let mut is_dear = false;
     let mut is_known = true;
@@ -157,7 +204,8 @@ fn only_column(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Result<Option<C
     let is_text = |column: &Column| {
         schema.fields().get(column.index()).is_some_and(|field| field.data_type() == &DataType::Utf8View)
     };
-    Ok(column.filter(|column| is_known && is_dear && is_text(column)))
+    let cost = if is_dear { Cost::Dear } else { Cost::Small };
+    Ok(column.filter(|column| is_known && is_text(column)).map(|column| (column, cost)))
 }
 
 /// Steps that cost more than a look at a view.
@@ -189,6 +237,7 @@ fn is_known_node(node: &Arc<dyn PhysicalExpr>) -> bool {
             || node.is::<TryCastExpr>()
             || node.is::<ScalarFunctionExpr>()
             || node.is::<BinaryExpr>()
+            || node.is::<InListExpr>()
             || node.is::<NotExpr>()
             || node.is::<IsNullExpr>()
             || node.is::<IsNotNullExpr>())

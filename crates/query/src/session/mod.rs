@@ -7,6 +7,8 @@ mod plan_walk;
 mod planning;
 mod pool;
 mod rows;
+#[cfg(test)]
+mod same_rows;
 mod settings;
 mod statistics;
 mod table;

@@ -1,6 +1,7 @@
 //! One version of a table as DataFusion reads it: a plain Parquet scan over the snapshot's files, with partition
 //! values, statistics from the log, and files left out that cannot hold a wanted row.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
@@ -9,7 +10,9 @@ use datafusion::catalog::Session;
 use datafusion::common::{DFSchema, Result, ScalarValue, Statistics, project_schema};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::physical_plan::{
+    FileGroup, FileScanConfigBuilder, ParquetFileReaderFactory, ParquetSource,
+};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::datasource::{TableProvider, TableType};
@@ -19,14 +22,22 @@ use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use hambar_lake::{DataFile, TableSnapshot};
 use object_store::ObjectMeta;
+use parquet::arrow::arrow_reader::ArrowReaderOptions;
+use parquet::file::metadata::PageIndexPolicy;
 
 use super::settings::Texts;
 use super::statistics::{FileBounds, file_statistics, partition_value};
+use crate::rules::{FileDictionaries, dictionary_columns};
 
 /// Bytes read from the end of a file at first: most footers fit, and save a second request.
 const FOOTER_BYTES: usize = 64 * 1024;
+
+/// Columns of a scan up to which all rows are read before they are filtered, where the filter is over a dictionary and no other
+/// column holds texts: numbers are read faster than rows are picked, texts are not.
+const NARROW_COLUMNS_MAX: usize = 4;
 
 /// One version of a table.
 #[derive(Debug)]
@@ -126,23 +137,57 @@ fn viewed(field: &Field) -> Field {
     field.clone().with_data_type(kind)
 }
 
-/// Says whether few rows pass: then the other columns are read for those rows only. Filters that keep much of a table are
-/// cheaper on whole batches.
-fn is_selective(filter: &Expr) -> bool {
+/// Returns a column whose value the filter fixes, so that few rows pass: then the other columns are read for those rows only.
+/// Filters that keep much of a table are cheaper on whole batches.
+fn selected_by(filter: &Expr) -> Option<&str> {
     let is_value = |expr: &Expr| matches!(expr, Expr::Literal(value, _) if !value.is_null());
-    let is_column = |expr: &Expr| matches!(expr, Expr::Column(_));
     match filter {
         Expr::BinaryExpr(binary) => match binary.op {
-            Operator::Eq => {
-                (is_column(&binary.left) && is_value(&binary.right))
-                    || (is_value(&binary.left) && is_column(&binary.right))
-            }
-            Operator::And => is_selective(&binary.left) || is_selective(&binary.right),
-            _ => false,
+            Operator::Eq if is_value(&binary.right) => column_name(&binary.left),
+            Operator::Eq if is_value(&binary.left) => column_name(&binary.right),
+            Operator::And => selected_by(&binary.left).or_else(|| selected_by(&binary.right)),
+            _ => None,
         },
-        Expr::InList(list) => !list.negated && is_column(&list.expr) && list.list.iter().all(is_value),
-        _ => false,
+        Expr::InList(list) if !list.negated && list.list.iter().all(is_value) => column_name(&list.expr),
+        _ => None,
     }
+}
+
+fn column_name(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Column(column) => Some(&column.name),
+        _ => None,
+    }
+}
+
+fn reads_texts(schema: &Schema) -> bool {
+    schema.fields().iter().any(|field| field.data_type() == &DataType::Utf8View)
+}
+
+/// Says whether the other columns of a scan are few, and no texts.
+fn is_narrow_beside(schema: &Schema, column: &str) -> bool {
+    let is_text = |field: &FieldRef| field.data_type() == &DataType::Utf8View;
+    schema.fields().len() <= NARROW_COLUMNS_MAX
+        && !schema.fields().iter().any(|field| field.name() != column && is_text(field))
+}
+
+/// Notes which columns of the largest file are stored with dictionaries. Files of a table are mostly alike in that; where one
+/// is not, reading it takes longer. Its footer is remembered for the scan.
+async fn look_for_dictionaries(
+    readers: &dyn ParquetFileReaderFactory,
+    files: &mut [PartitionedFile],
+) -> BTreeSet<String> {
+    let Some(file) = files.iter_mut().max_by_key(|file| file.object_meta.size) else { return BTreeSet::new() };
+    let metrics = ExecutionPlanMetricsSet::new();
+    // A file that cannot be read is reported by the scan.
+    let Ok(mut reader) = readers.create_reader(0, file.clone(), Some(FOOTER_BYTES), &metrics) else {
+        return BTreeSet::new();
+    };
+    let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Skip);
+    let Ok(footer) = reader.get_metadata(Some(&options)).await else { return BTreeSet::new() };
+    let columns = dictionary_columns(&footer);
+    *file = file.clone().with_extension(FileDictionaries(columns.clone()));
+    columns
 }
 
 /// Filters come with the table's alias; the files know only column names.
@@ -175,7 +220,7 @@ impl TableProvider for LakeTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let wanted = self.wanted(state, filters)?;
+        let mut wanted = self.wanted(state, filters)?;
         if wanted.is_empty() {
             return Ok(Arc::new(EmptyExec::new(project_schema(&self.schema, projection)?)));
         }
@@ -186,11 +231,20 @@ impl TableProvider for LakeTable {
         let runtime = state.runtime_env();
         let store = runtime.object_store(&self.store)?;
         let reader = CachedParquetFileReaderFactory::new(store, runtime.cache_manager.get_file_metadata_cache());
+        let read = project_schema(&self.schema, projection)?;
+        let dictionaries = match reads_texts(&read) {
+            true => look_for_dictionaries(&reader, &mut wanted).await,
+            false => BTreeSet::new(),
+        };
+        let filters_rows = filters.iter().any(|filter| match selected_by(filter) {
+            Some(column) => !(dictionaries.contains(column) && is_narrow_beside(&read, column)),
+            None => false,
+        });
         let source = ParquetSource::new(self.layout.clone())
             .with_table_parquet_options(state.default_table_options().parquet)
             .with_metadata_size_hint(FOOTER_BYTES)
             .with_parquet_file_reader_factory(Arc::new(reader))
-            .with_pushdown_filters(filters.iter().any(is_selective));
+            .with_pushdown_filters(filters_rows);
         let columns: Vec<usize> = match projection {
             Some(projection) => projection.iter().filter_map(|index| self.places.get(*index).copied()).collect(),
             None => self.places.clone(),

@@ -81,6 +81,11 @@ pub(crate) async fn fixture() -> Fixture {
 
 /// Loads a table with these columns, texts or whole numbers, into the lake.
 pub(crate) async fn load(lake: &Lake, table: &str, columns: &[(&str, ArrayRef)]) {
+    load_as(lake, table, columns, "load").await;
+}
+
+/// The same as a run of this name; each run adds a file.
+pub(crate) async fn load_as(lake: &Lake, table: &str, columns: &[(&str, ArrayRef)], run: &str) {
     let kind = |column: &ArrayRef| match column.data_type() {
         DataType::Int64 => ColumnType::Int64,
         _ => ColumnType::String,
@@ -96,7 +101,7 @@ pub(crate) async fn load(lake: &Lake, table: &str, columns: &[(&str, ArrayRef)])
         ..spec()
     };
     let state = lake.open(&spec).await.unwrap();
-    let stamp = RunStamp { run: RunId("load".to_owned()), recorded_at: "2024-01-01T00:00:00Z".parse().unwrap() };
+    let stamp = RunStamp { run: RunId(run.to_owned()), recorded_at: "2024-01-01T00:00:00Z".parse().unwrap() };
     let mut writer = lake.writer(&spec, &state, stamp).await.unwrap();
     let arrays: Vec<ArrayRef> = columns.iter().map(|(_, column)| Arc::clone(column)).collect();
     let rows = RecordBatch::try_new(spec.declared_schema(), arrays).unwrap();

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests may unwrap")]
 
 mod confined;
+mod dictionaries;
 mod fixture;
 mod gate;
 mod hostile;
