@@ -76,3 +76,20 @@ fn tls_is_served_and_nothing_else_on_its_port() {
     assert_eq!(plaintext(&served), b"");
     drop(held);
 }
+
+#[test]
+fn a_renewed_certificate_is_used_without_a_restart() {
+    let [old, new] = [(); 2].map(|()| rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap());
+    let served = Served::prepared(SETTINGS, &[], |workshop| {
+        workshop.write("server.pem", &pem("CERTIFICATE", old.cert.der()));
+        workshop.write("server.key", &pem("PRIVATE KEY", &old.signing_key.serialize_der()));
+    });
+    // A renewal that is half done: this key is not that certificate's.
+    served.workshop.write("server.pem", &pem("CERTIFICATE", new.cert.der()));
+    std::thread::sleep(Duration::from_secs(6));
+    assert_eq!(ask(&mut connect(&served, &client(&old.cert)), "/healthz", "").ok().text(), "ok\n");
+    assert!(served.log().contains("server.key"), "{}", served.log());
+    served.workshop.write("server.key", &pem("PRIVATE KEY", &new.signing_key.serialize_der()));
+    std::thread::sleep(Duration::from_secs(6));
+    assert_eq!(ask(&mut connect(&served, &client(&new.cert)), "/healthz", "").ok().text(), "ok\n");
+}
