@@ -227,7 +227,7 @@ impl std::fmt::Debug for FileWriter {
 }
 
 /// How hard zstd tries: the lowest level, which is three times as fast as the next ones for a few percent more bytes.
-fn level() -> ZstdLevel {
+pub(crate) fn level() -> ZstdLevel {
     ZstdLevel::default()
 }
 

@@ -11,14 +11,15 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, SchemaRef, TimestampMicrosecondType};
 use hambar_core::StoreError;
 use parquet::arrow::ArrowSchemaConverter;
-use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::arrow::arrow_writer::ArrowRowGroupWriterFactory;
 use parquet::basic::Encoding;
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterPropertiesBuilder;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 
-use crate::encode::{Encoded, Folder, Sink, finished, properties};
+use crate::column::{Chunks, Column};
+use crate::encode::{Encoded, Folder, Sink, finished, level, properties};
 use crate::error::file as file_error;
 use crate::source::SourceFile;
 
@@ -132,7 +133,7 @@ pub(crate) struct GroupedFile {
 }
 
 struct OpenGroup {
-    columns: Vec<ArrowColumnWriter>,
+    columns: Vec<Column>,
     rows: usize,
 }
 
@@ -155,17 +156,15 @@ impl GroupedFile {
         let open = match &mut self.open {
             Some(open) => open,
             None => {
-                let columns =
-                    self.factory.create_column_writers(self.writer.flushed_row_groups().len()).map_err(fail)?;
+                let columns = Column::begin(&self.writer, &self.factory, &self.schema, level()).map_err(fail)?;
                 self.open.insert(OpenGroup { columns, rows: 0 })
             }
         };
-        let mut writers = open.columns.iter_mut();
-        for (field, column) in self.schema.fields().iter().zip(batch.columns()) {
-            encode(&mut writers, field, column).map_err(fail)?;
+        for ((column, field), array) in open.columns.iter_mut().zip(self.schema.fields()).zip(batch.columns()) {
+            column.write(field, array).map_err(fail)?;
         }
         open.rows += batch.num_rows();
-        let bytes: usize = open.columns.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum();
+        let bytes: usize = open.columns.iter().map(Column::size).sum();
         Ok(GroupSize { rows: open.rows, is_full: bytes >= GROUP_BYTES })
     }
 
@@ -177,7 +176,7 @@ impl GroupedFile {
     /// Bytes of the file so far, with an estimate for the open row group.
     pub(crate) fn size(&self) -> u64 {
         let open = self.open.iter().flat_map(|open| &open.columns);
-        let open: usize = open.map(ArrowColumnWriter::get_estimated_total_bytes).sum();
+        let open: usize = open.map(Column::size).sum();
         (self.writer.bytes_written() + open) as u64
     }
 
@@ -186,11 +185,11 @@ impl GroupedFile {
         let Some(open) = self.open.take() else {
             return Ok(());
         };
-        let chunks = open.columns.into_iter().map(ArrowColumnWriter::close).collect::<Result<Vec<_>, _>>();
+        let chunks = open.columns.into_iter().map(Column::close).collect::<Result<Vec<_>, _>>();
         let written = chunks.and_then(|chunks| {
             let mut group = self.writer.next_row_group()?;
             for chunk in chunks {
-                chunk.append_to_row_group(&mut group)?;
+                chunk.append(&mut group)?;
             }
             group.close().map(drop)
         });
@@ -208,14 +207,9 @@ impl GroupedFile {
     /// [`Patch::encode`] is given anew. Ends the open row group.
     pub(crate) fn patch<'a>(&mut self, source: &'a SourceFile, group: usize) -> Result<Patch<'a>, StoreError> {
         self.end_group()?;
-        let number = self.writer.flushed_row_groups().len();
-        let columns = self.factory.create_column_writers(number);
+        let columns = Column::begin(&self.writer, &self.factory, &self.schema, level());
         let columns = columns.map_err(|error| file_error("write", &self.path, error))?;
-        let mut writers = BTreeMap::new();
-        for (leaf, writer) in columns.into_iter().enumerate() {
-            let root = self.writer.schema_descr().get_column_root_idx(leaf);
-            writers.entry(root).or_insert_with(Vec::new).push(writer);
-        }
+        let writers = columns.into_iter().enumerate().collect();
         Ok(Patch { source, group, writers, encoded: BTreeMap::new(), path: self.path.clone() })
     }
 
@@ -227,10 +221,14 @@ impl GroupedFile {
             .collect();
         let mut written = || {
             let mut target = self.writer.next_row_group()?;
+            let mut done = None;
             for (leaf, root) in roots.iter().enumerate() {
-                match encoded.get_mut(root).and_then(|chunks| (!chunks.is_empty()).then(|| chunks.remove(0))) {
-                    Some(chunk) => chunk.append_to_row_group(&mut target)?,
-                    None => target.append_column(source.bytes(), source.chunk(group, leaf))?,
+                if let Some(chunks) = encoded.remove(root) {
+                    // All leaves of the column.
+                    chunks.append(&mut target)?;
+                    done = Some(root);
+                } else if done != Some(root) {
+                    target.append_column(source.bytes(), source.chunk(group, leaf))?;
                 }
             }
             target.close().map(drop)
@@ -263,9 +261,9 @@ pub(crate) struct GroupSize {
 pub(crate) struct Patch<'a> {
     source: &'a SourceFile,
     group: usize,
-    /// The encoders of each column, by its place in the file.
-    writers: BTreeMap<usize, Vec<ArrowColumnWriter>>,
-    encoded: BTreeMap<usize, Vec<ArrowColumnChunk>>,
+    /// The encoder of each column, by its place in the file.
+    writers: BTreeMap<usize, Column>,
+    encoded: BTreeMap<usize, Chunks>,
     path: PathBuf,
 }
 
@@ -277,32 +275,13 @@ impl Patch<'_> {
         field: &Field,
         pieces: impl Iterator<Item = Result<ArrayRef, StoreError>>,
     ) -> Result<(), StoreError> {
-        let mut writers = self.writers.remove(&place).unwrap_or_default();
         let fail = |error: ParquetError| file_error("write", &self.path, error);
+        let missing = || fail(ParquetError::General("a column is not in the file, or twice in a patch".to_owned()));
+        let mut column = self.writers.remove(&place).ok_or_else(missing)?;
         for piece in pieces {
-            encode(&mut writers.iter_mut(), field, &piece?).map_err(fail)?;
+            column.write(field, &piece?).map_err(fail)?;
         }
-        let chunks = writers.into_iter().map(ArrowColumnWriter::close).collect::<Result<Vec<_>, _>>();
-        self.encoded.insert(place, chunks.map_err(fail)?);
+        self.encoded.insert(place, column.close().map_err(fail)?);
         Ok(())
     }
-}
-
-/// Encodes the leaves of one column with the writers that come next. Text may be plain or in a dictionary.
-fn encode<'a>(
-    writers: &mut impl Iterator<Item = &'a mut ArrowColumnWriter>,
-    field: &Field,
-    column: &ArrayRef,
-) -> Result<(), ParquetError> {
-    let found = if field.data_type() == column.data_type() {
-        compute_leaves(field, column)?
-    } else {
-        compute_leaves(&field.clone().with_data_type(column.data_type().clone()), column)?
-    };
-    for leaf in found {
-        let writer =
-            writers.next().ok_or_else(|| ParquetError::General("more columns than the file has".to_owned()))?;
-        writer.write(&leaf)?;
-    }
-    Ok(())
 }

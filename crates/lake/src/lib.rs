@@ -10,6 +10,7 @@ mod append;
 mod bounds;
 mod checkpoint;
 mod cite;
+mod column;
 mod commit;
 mod compare;
 mod create;

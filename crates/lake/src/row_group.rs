@@ -1,28 +1,21 @@
-//! A row group under construction. Texts are encoded by [`crate::texts`], everything else by the Parquet library.
+//! A row group under construction.
 
 use std::io::Write;
 
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow::compute::cast;
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::arrow::arrow_writer::ArrowRowGroupWriterFactory;
 use parquet::basic::ZstdLevel;
-use parquet::errors::{ParquetError, Result};
+use parquet::errors::Result;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 
-use crate::texts::{self, TextChunk};
+use crate::column::Column;
 
 /// The columns of a row group.
 pub(crate) struct RowGroup {
     columns: Vec<Column>,
     schema: SchemaRef,
     rows: usize,
-}
-
-enum Column {
-    Texts(Box<TextChunk>),
-    /// The leaves of one column.
-    Other(Vec<ArrowColumnWriter>),
 }
 
 impl RowGroup {
@@ -33,24 +26,7 @@ impl RowGroup {
         schema: &SchemaRef,
         level: ZstdLevel,
     ) -> Result<Self> {
-        let described = file.schema_descr();
-        let mut leaves = factory.create_column_writers(file.flushed_row_groups().len())?.into_iter().enumerate();
-        let mut next = leaves.next();
-        let mut columns = Vec::with_capacity(schema.fields().len());
-        for (root, field) in schema.fields().iter().enumerate() {
-            let mut own = Vec::new();
-            while let Some((index, leaf)) = next.take_if(|(index, _)| described.get_column_root_idx(*index) == root) {
-                own.push((described.column(index), leaf));
-                next = leaves.next();
-            }
-            columns.push(match own.as_slice() {
-                [(column, _)] if texts::takes(field.data_type(), column) => {
-                    Column::Texts(Box::new(TextChunk::new(column.clone(), level)?))
-                }
-                _ => Column::Other(own.into_iter().map(|(_, leaf)| leaf).collect()),
-            });
-        }
-        Ok(Self { columns, schema: schema.clone(), rows: 0 })
+        Ok(Self { columns: Column::begin(file, factory, schema, level)?, schema: schema.clone(), rows: 0 })
     }
 
     /// Rows so far.
@@ -60,28 +36,13 @@ impl RowGroup {
 
     /// Bytes so far, about.
     pub(crate) fn size(&self) -> usize {
-        let size = |column: &Column| match column {
-            Column::Texts(chunk) => chunk.size(),
-            Column::Other(leaves) => leaves.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum(),
-        };
-        self.columns.iter().map(size).sum()
+        self.columns.iter().map(Column::size).sum()
     }
 
     /// Adds rows; columns that are encoded otherwise (plain or dictionary) than the first rows' are brought in line.
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         for ((column, field), array) in self.columns.iter_mut().zip(self.schema.fields()).zip(batch.columns()) {
-            match column {
-                Column::Texts(chunk) => chunk.write(array.as_ref())?,
-                Column::Other(leaves) => {
-                    let aligned: ArrayRef = match array.data_type() == field.data_type() {
-                        true => array.clone(),
-                        false => cast(array, field.data_type()).map_err(ParquetError::from)?,
-                    };
-                    for (leaf, values) in leaves.iter_mut().zip(compute_leaves(field, &aligned)?) {
-                        leaf.write(&values)?;
-                    }
-                }
-            }
+            column.write(field, array)?;
         }
         self.rows += batch.num_rows();
         Ok(())
@@ -90,17 +51,7 @@ impl RowGroup {
     /// Ends the row group.
     pub(crate) fn close<W: Write + Send>(self, mut group: SerializedRowGroupWriter<'_, W>) -> Result<()> {
         for column in self.columns {
-            match column {
-                Column::Texts(chunk) => {
-                    let (bytes, close) = chunk.close()?;
-                    group.append_column(&bytes, close)?;
-                }
-                Column::Other(leaves) => {
-                    for leaf in leaves {
-                        leaf.close()?.append_to_row_group(&mut group)?;
-                    }
-                }
-            }
+            column.close()?.append(&mut group)?;
         }
         group.close()?;
         Ok(())
@@ -111,7 +62,7 @@ impl RowGroup {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{AsArray, DictionaryArray, Int64Array, StringArray};
+    use arrow::array::{ArrayRef, AsArray, DictionaryArray, Int64Array, StringArray};
     use arrow::compute::concat_batches;
     use arrow::datatypes::{DataType, Field, Int32Type, Schema};
     use bytes::Bytes;
