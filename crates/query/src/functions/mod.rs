@@ -1,7 +1,9 @@
 //! The functions that statements may call: a committed list. DataFusion's other functions read files, show settings
 //! or make values without bound; a function that a new version brings is refused until somebody lists it here.
 
+mod arithmetic;
 mod capped;
+mod sums;
 mod utc;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,6 +12,7 @@ use std::sync::{Arc, LazyLock};
 use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, Volatility, WindowUDF};
 
+pub(crate) use arithmetic::CheckedArithmetic;
 use capped::{Capped, Growth};
 use utc::InUtc;
 
@@ -97,10 +100,11 @@ pub(crate) fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
         .collect()
 }
 
-/// Returns the aggregate functions of a session.
+/// Returns the aggregate functions of a session, `sum` in a form that does not wrap around.
 pub(crate) fn aggregate_functions() -> Vec<Arc<AggregateUDF>> {
-    let all = SessionStateDefaults::default_aggregate_functions();
-    all.into_iter().filter(|function| is_offered(function.name())).collect()
+    let all = SessionStateDefaults::default_aggregate_functions().into_iter();
+    let offered = all.filter(|function| is_offered(function.name()));
+    offered.map(|function| if function.name() == "sum" { sums::checked_sum() } else { function }).collect()
 }
 
 /// Returns the window functions of a session.

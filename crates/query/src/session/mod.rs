@@ -260,6 +260,7 @@ impl QueryEngine {
             .with_scalar_functions(functions::scalar_functions())
             .with_aggregate_functions(functions::aggregate_functions())
             .with_window_functions(functions::window_functions())
+            .with_analyzer_rule(Arc::new(functions::CheckedArithmetic))
             .with_optimizer_rules(rules::logical())
             .with_physical_optimizer_rules(rules::physical())
             .with_table_function_list(SessionStateDefaults::default_table_functions())

@@ -7,6 +7,7 @@ mod dictionaries;
 mod fixture;
 mod gate;
 mod hostile;
+mod overflow;
 mod pool;
 mod rules;
 mod session;
