@@ -20,6 +20,7 @@ use arrow::datatypes::{
     DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType, Decimal32Type, Decimal64Type, Decimal128Type,
     Decimal256Type, DecimalType, Field, FieldRef, Int64Type, UInt64Type,
 };
+use arrow::error::ArrowError;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::functions_aggregate::sum::Sum;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -194,6 +195,25 @@ impl Total {
     }
 }
 
+/// Says whether the type in which values are added is so much wider than theirs that no number of rows can fill it.
+const fn never_fills<T: ArrowPrimitiveType, S: ArrowPrimitiveType>() -> bool {
+    size_of::<T::Native>() * 2 <= size_of::<S::Native>()
+}
+
+/// Adds the values that are not null, where [`never_fills`] says that nothing need be checked.
+fn add_all<T, S>(values: &PrimitiveArray<T>) -> std::result::Result<S, ArrowError>
+where
+    T: ArrowPrimitiveType,
+    T::Native: Into<S>,
+    S: ArrowNativeTypeOp,
+{
+    let add = |sum: S, value: T::Native| sum.add_wrapping(value.into());
+    Ok(match values.null_count() {
+        0 => values.values().iter().copied().fold(S::ZERO, add),
+        _ => values.iter().flatten().fold(S::ZERO, add),
+    })
+}
+
 /// The sum of one group, which rows may also leave again.
 struct RunningSum<I, S: ArrowPrimitiveType> {
     total: Total,
@@ -219,9 +239,11 @@ impl<I, S: ArrowPrimitiveType> RunningSum<I, S> {
         T: ArrowPrimitiveType,
         T::Native: Into<S::Native>,
     {
-        for value in values.iter().flatten() {
-            self.sum = self.sum.add_checked(value.into()).map_err(|_| self.total.overflow())?;
-        }
+        let sum = match never_fills::<T, S>() {
+            true => add_all::<T, S::Native>(values),
+            false => values.iter().flatten().try_fold(S::Native::ZERO, |sum, value| sum.add_checked(value.into())),
+        };
+        self.sum = sum.and_then(|sum| self.sum.add_checked(sum)).map_err(|_| self.total.overflow())?;
         self.count += (values.len() - values.null_count()) as u64;
         Ok(())
     }
@@ -374,14 +396,31 @@ impl<I, S: ArrowPrimitiveType> GroupSums<I, S> {
     {
         self.sums.resize(groups_total, S::Native::ZERO);
         self.has_value.resize(groups_total, false);
-        let counted = counted(values, filter);
-        for (row, (&group, &value)) in groups.iter().zip(values.values()).enumerate() {
-            if counted.as_ref().is_none_or(|counted| counted.is_valid(row)) {
-                let sum = &mut self.sums[group];
-                *sum = sum.add_checked(value.into()).map_err(|_| self.total.overflow())?;
-                self.has_value[group] = true;
+        let rows = groups.iter().copied().zip(values.values().iter().copied());
+        match (counted(values, filter), never_fills::<T, S>()) {
+            (None, true) => {
+                for (group, value) in rows {
+                    self.sums[group] = self.sums[group].add_wrapping(value.into());
+                    self.has_value[group] = true;
+                }
+            }
+            (None, false) => {
+                for (group, value) in rows {
+                    self.add_one(group, value.into())?;
+                }
+            }
+            (Some(counted), _) => {
+                for (_, (group, value)) in counted.iter().zip(rows).filter(|(is_counted, _)| *is_counted) {
+                    self.add_one(group, value.into())?;
+                }
             }
         }
+        Ok(())
+    }
+
+    fn add_one(&mut self, group: usize, value: S::Native) -> Result<()> {
+        self.sums[group] = self.sums[group].add_checked(value).map_err(|_| self.total.overflow())?;
+        self.has_value[group] = true;
         Ok(())
     }
 
