@@ -92,8 +92,10 @@ fn one_who_asks_for_everything_waits_for_himself() {
     let modest = served.token("modest", "reader", "*");
     let bearer = format!("Bearer {greedy}");
     let headers = [("content-type", "application/sql"), ("authorization", bearer.as_str())];
-    let waiting: Vec<TcpStream> =
-        (0..8).map(|_| start(served.address, "POST", "/api/sql", &headers, ENDLESS.as_bytes())).collect();
+    // Different statements: the same one would be run once for all.
+    let endless = |number: u32| format!("{ENDLESS} -- {number}");
+    let ask = |number| start(served.address, "POST", "/api/sql", &headers, endless(number).as_bytes());
+    let waiting: Vec<TcpStream> = (0..8).map(ask).collect();
     std::thread::sleep(Duration::from_millis(500));
     for _ in 0..20 {
         let since = Instant::now();
