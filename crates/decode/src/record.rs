@@ -81,6 +81,8 @@ pub struct DecodeReport {
     pub rows: u64,
     /// Records rejected.
     pub rejected: u64,
+    /// Place and reason of the first of them.
+    pub first_reject: Option<String>,
     /// Bytes after decompression.
     pub decoded_bytes: u64,
     /// Archive members read, in order.

@@ -42,7 +42,6 @@ pub struct Conformer {
     seen: BTreeSet<String>,
     added: BTreeSet<String>,
     report: DecodeReport,
-    first_reject: Option<String>,
 }
 
 impl Conformer {
@@ -65,7 +64,6 @@ impl Conformer {
             seen: BTreeSet::new(),
             added: BTreeSet::new(),
             report: DecodeReport::default(),
-            first_reject: None,
         })
     }
 
@@ -236,14 +234,14 @@ impl Conformer {
 
     fn count_rejects(&mut self, rejects: &Rejects) -> Result<(), DecodeError> {
         self.report.rejected += rejects.records();
-        if self.first_reject.is_none() {
-            self.first_reject = rejects.first();
+        if self.report.first_reject.is_none() {
+            self.report.first_reject = rejects.first();
         }
         if self.report.rejected > self.job.limits.rejects_max {
             return Err(DecodeError::Rejects {
                 rejected: self.report.rejected,
                 rejects_max: self.job.limits.rejects_max,
-                first: self.first_reject.clone().unwrap_or_default(),
+                first: self.report.first_reject.clone().unwrap_or_default(),
             });
         }
         Ok(())

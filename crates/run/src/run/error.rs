@@ -90,6 +90,16 @@ pub enum RunError {
         /// Rows that arrived.
         delivered: u64,
     },
+    /// Every record of a slice broke the contract: what was published would be withdrawn for nothing.
+    #[error("all records of slice `{slice}` were rejected ({rejected}); the first: {first}")]
+    NothingFits {
+        /// The slice.
+        slice: SliceId,
+        /// Its records.
+        rejected: u64,
+        /// Place and reason of the first.
+        first: String,
+    },
     /// Too many records of the run broke the contract.
     #[error("{rejected} records rejected, more than {rejects_max}")]
     Rejects {
@@ -173,7 +183,7 @@ impl Classified for RunError {
             Self::Incomplete { .. } | Self::Emptied { .. } | Self::NoSlices { .. } | Self::NoProof { .. } => {
                 ErrorClass::Incomplete
             }
-            Self::Rejects { .. } => ErrorClass::Data,
+            Self::Rejects { .. } | Self::NothingFits { .. } => ErrorClass::Data,
             Self::NotAll | Self::Twice => ErrorClass::Config,
             Self::Drifting { .. } => ErrorClass::Drift,
             Self::Archive { .. } | Self::Manifest { .. } => ErrorClass::Store,
@@ -195,6 +205,11 @@ impl Classified for RunError {
             Self::Rejects { .. } => {
                 Some("see the reasons in `<table>__rejects` of an earlier run, mend the columns' types, or raise `write.rejects_max`".to_owned())
             }
+            Self::NothingFits { .. } => Some(
+                "look at the landed bytes (`system.fetches` has their hash): the source is something else now, or the columns' types or \
+                 `[format]` do not fit it"
+                    .to_owned(),
+            ),
             Self::NotAll => Some("use mode `upsert` with a key, or `append`".to_owned()),
             Self::Twice => Some("remove the table first, or derive it again with `hambar rebuild`".to_owned()),
             Self::Incomplete { .. } => Some("the table was left as it was; the next run tries again".to_owned()),

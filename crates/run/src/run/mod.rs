@@ -10,6 +10,7 @@ mod prepare;
 mod reading;
 mod report;
 mod sink;
+mod slice_work;
 mod verified;
 
 use std::fmt::Debug;

@@ -13,8 +13,9 @@ use hambar_fetch::Fetcher;
 
 use super::error::RunError;
 use super::log::RunLog;
-use super::reading::{Purpose, Reading};
+use super::reading::Reading;
 use super::sink::{News, RunSink};
+use super::slice_work::Purpose;
 use super::verified::Verified;
 use super::{Bytes, Runner};
 use crate::archive::LocalFile;

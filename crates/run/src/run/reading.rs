@@ -21,6 +21,7 @@ use super::log::RunLog;
 use super::prepare::{Context, Interrupt, Lessons, Ready, open};
 use super::report::{fetch_rows, warning};
 use super::sink::{EXCHANGES_HELD_MAX, News};
+use super::slice_work::{Purpose, SliceWork};
 use crate::decode_pool::{DecodeFailure, DecodeFrames, DecodeTask, Decoded};
 use crate::manifest::{Header, Line, ManifestWriter, PageLine, SliceLine, manifest_key};
 
@@ -28,17 +29,6 @@ use crate::manifest::{Header, Line, ManifestWriter, PageLine, SliceLine, manifes
 const PAGES_DECODING_MAX: usize = 4;
 /// Pages of a slice that wait for its end in append mode, where rows that turn out to be old cannot be taken back.
 const PAGES_HELD_MAX: usize = 4_096;
-
-/// Why slices are read.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Purpose {
-    /// For what is new.
-    Collect,
-    /// Although they are unchanged.
-    Again,
-    /// Likewise, but from the landing zone.
-    FromRaw,
-}
 
 /// One pass: everything that was read, on its way into a writer.
 pub(super) struct Reading<'a, 'b> {
@@ -55,17 +45,6 @@ pub(super) struct Reading<'a, 'b> {
     queue: VecDeque<InFlight>,
     rows: u64,
     slices_read: u64,
-}
-
-/// A slice that is being read.
-#[derive(Debug)]
-struct SliceWork {
-    slice: Slice,
-    purpose: Purpose,
-    held: Vec<Page>,
-    pages: u64,
-    records: u64,
-    has_ended: bool,
 }
 
 /// What is under way, in the order in which it must be finished.
@@ -154,15 +133,7 @@ impl<'a, 'b> Reading<'a, 'b> {
         slices: Vec<Slice>,
         purpose: Purpose,
     ) -> Result<(), Interrupt> {
-        let fresh = |slice: &Slice| SliceWork {
-            slice: slice.clone(),
-            purpose,
-            held: Vec::new(),
-            pages: 0,
-            records: 0,
-            has_ended: false,
-        };
-        self.work = slices.iter().map(fresh).collect();
+        self.work = slices.iter().map(|slice| SliceWork::new(slice.clone(), purpose)).collect();
         let mut feed = Feed::start(source, slices, self.context.fetcher());
         loop {
             let item = self.next_item(&mut feed).await?;
@@ -416,7 +387,7 @@ impl<'a, 'b> Reading<'a, 'b> {
             let place = format!("page {} of slice `{slice}`", page.number);
             return Err(RunError::Incomplete { place, announced, decoded: report.records });
         }
-        self.work[page.work].records += report.records;
+        self.work[page.work].count(report);
         self.log.rows_received += report.records;
         self.log.drift.join(&report.columns_added, &report.columns_missing);
         self.log.encoded(report.encoding.as_deref());
@@ -457,6 +428,9 @@ impl<'a, 'b> Reading<'a, 'b> {
         let is_whole = self.spec.write == WriteMode::Snapshot || !matches!(before.position, Position::At(_));
         if records == 0 && had > 0 && is_whole && !self.context.pipeline.allow_empty {
             return Err(RunError::Emptied { slice: id, rows: had });
+        }
+        if is_whole && let Some(first) = self.work[work].only_rejects() {
+            return Err(RunError::NothingFits { slice: id, rejected: records, first: first.to_owned() });
         }
         self.log.prove(&proof.evidence);
         let state = SliceState { position: reached, seen: Some(Seen { rows: records, ..seen }) };

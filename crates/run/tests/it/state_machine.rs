@@ -188,6 +188,26 @@ async fn rejects_are_kept_and_too_many_fail_the_run() {
 }
 
 #[tokio::test]
+async fn a_slice_of_nothing_but_rejects_withdraws_nothing() {
+    let broken = "failed (data): all records of slice `s` were rejected (2); the first: record 1: `!`";
+    for rows in [Pages(vec!["!x\n!y"], None), Pages(vec!["!x", "!y"], Some(2))] {
+        check(
+            SNAPSHOT,
+            &[
+                (&[("s", rows.clone())], broken),
+                (
+                    &[("s", Pages(vec!["a,1"], None))],
+                    "committed 1: 1 rows, 0 revised, 0 withdrawn; received 1, rejected 0",
+                ),
+                (&[("s", rows)], broken),
+            ],
+            "a,1",
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn added_columns_join_the_table_even_after_rows_without_them() {
     let world = World::new("mode = \"snapshot\"\nkey = [\"key\"]\non_drift = \"add_columns\"");
     world.script(&[("s", Pages(vec!["a,1", "+note\nb,2,hello"], None))]);

@@ -334,6 +334,9 @@ pub(crate) fn serve_lines(
         };
         report.rows += conformed.rows.num_rows() as u64;
         report.rejected += u64::from(is_reject);
+        if is_reject {
+            report.first_reject.get_or_insert_with(|| format!("record {}: `!`", report.records));
+        }
         writer.conformed(&conformed)?;
     }
     writer.done(&report)
