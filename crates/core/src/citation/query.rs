@@ -131,21 +131,23 @@ impl QueryCitation {
     }
 
     /// The row of `system.query_citations`.
-    pub fn row(&self) -> arrow::record_batch::RecordBatch {
-        let text = |value: serde_json::Result<String>| value.unwrap_or_default();
+    ///
+    /// # Errors
+    /// What it reads, its columns or its terms cannot be written as JSON.
+    pub fn row(&self) -> serde_json::Result<arrow::record_batch::RecordBatch> {
         let row: Vec<(&'static str, Cell)> = vec![
             ("id", self.id().into()),
             ("cited_at", self.cited_at.into()),
             ("title", self.title.clone().into()),
             ("statement", self.statement.clone().into()),
             ("parameters", self.parameters.clone().into()),
-            ("reads", text(serde_json::to_string(&self.reads)).into()),
-            ("columns", text(serde_json::to_string(&self.columns)).into()),
+            ("reads", serde_json::to_string(&self.reads)?.into()),
+            ("columns", serde_json::to_string(&self.columns)?.into()),
             ("fingerprint", self.fingerprint.clone().into()),
             ("recorded_at", self.recorded_at.into()),
-            ("terms", text(serde_json::to_string(&self.terms())).into()),
+            ("terms", serde_json::to_string(&self.terms())?.into()),
         ];
-        system_batch(SystemTable::QueryCitations, &[row])
+        Ok(system_batch(SystemTable::QueryCitations, &[row]))
     }
 }
 
@@ -217,7 +219,7 @@ mod tests {
 
     #[test]
     fn the_row_holds_everything() {
-        let row = QueryCitation { title: Some("x".to_owned()), ..citation() }.row();
+        let row = QueryCitation { title: Some("x".to_owned()), ..citation() }.row().unwrap();
         assert!(row.columns().iter().all(|column| column.null_count() == 0), "{row:?}");
     }
 }

@@ -5,7 +5,7 @@ use hambar_core::citation::QueryCitation;
 use hambar_core::{StoreError, SystemTable, TableStore};
 
 use super::{instant_at, text};
-use crate::error::damaged;
+use crate::error::{damaged, rows};
 use crate::lake::Lake;
 
 impl Lake {
@@ -19,7 +19,8 @@ impl Lake {
             return Ok(known);
         }
         let citation = QueryCitation { cited_at: self.inner.clock.now(), ..citation };
-        self.append_system(SystemTable::QueryCitations, citation.row()).await?;
+        let row = citation.row().map_err(|error| rows("system.query_citations", error.to_string()))?;
+        self.append_system(SystemTable::QueryCitations, row).await?;
         Ok(citation)
     }
 
