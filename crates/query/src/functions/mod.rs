@@ -3,6 +3,7 @@
 
 mod arithmetic;
 mod capped;
+mod group_sums;
 mod sums;
 mod utc;
 

@@ -1,7 +1,7 @@
 //! `sum` of whole numbers and decimals that never wraps around: it adds in a wider type and refuses a total that the
 //! result's type cannot hold. DataFusion's own wraps silently (its issue 3520).
 //!
-//! Whole numbers are added in 128 bits, which 2⁶⁴ rows cannot fill, so the order of the rows and the number of parts never
+//! Whole numbers are added in 128 bits (of groups only where 64 do not do, [`super::group_sums`]), which 2⁶⁴ rows cannot fill, so the order of the rows and the number of parts never
 //! decide whether there is an answer. Decimals of 38 digits leave room for a total 1.7 times as large as the largest of them.
 
 use std::collections::HashMap;
@@ -11,9 +11,7 @@ use std::marker::PhantomData;
 use std::mem::{size_of, size_of_val};
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, AsArray, BooleanArray, ListArray, PrimitiveArray,
-};
+use arrow::array::{Array, ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, AsArray, ListArray, PrimitiveArray};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
@@ -26,10 +24,12 @@ use datafusion::functions_aggregate::sum::Sum;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::{AggregateOrderSensitivity, format_state_name};
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator, ReversedUDAF,
-    SetMonotonicity, Signature,
+    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, GroupsAccumulator, ReversedUDAF, SetMonotonicity,
+    Signature,
 };
 use datafusion::scalar::ScalarValue;
+
+use super::group_sums::GroupSums;
 
 /// Returns the function that stands for DataFusion's `sum`.
 pub(super) fn checked_sum() -> Arc<AggregateUDF> {
@@ -151,7 +151,7 @@ impl AggregateUDFImpl for CheckedSum {
 
 /// The types of a sum: in which it is added, and in which it is given.
 #[derive(Debug, Clone)]
-struct Total {
+pub(super) struct Total {
     wide: DataType,
     given: DataType,
 }
@@ -162,7 +162,7 @@ impl Total {
     }
 
     /// Makes an array of totals, which are refused where they have more digits than the type says.
-    fn give<S: DecimalType>(&self, totals: &PrimitiveArray<S>) -> Result<ArrayRef> {
+    pub(super) fn give<S: DecimalType>(&self, totals: &PrimitiveArray<S>) -> Result<ArrayRef> {
         let digits = match &self.given {
             DataType::Decimal32(digits, _)
             | DataType::Decimal64(digits, _)
@@ -176,11 +176,15 @@ impl Total {
         cast_with_options(totals, &self.given, &options).map_err(|_| self.overflow())
     }
 
-    fn array<S: ArrowPrimitiveType>(&self, values: Vec<S::Native>, nulls: Option<NullBuffer>) -> PrimitiveArray<S> {
+    pub(super) fn array<S: ArrowPrimitiveType>(
+        &self,
+        values: Vec<S::Native>,
+        nulls: Option<NullBuffer>,
+    ) -> PrimitiveArray<S> {
         PrimitiveArray::<S>::new(values.into(), nulls).with_data_type(self.wide.clone())
     }
 
-    fn overflow(&self) -> DataFusionError {
+    pub(super) fn overflow(&self) -> DataFusionError {
         let given = match &self.given {
             DataType::Int64 => "BIGINT".to_owned(),
             DataType::UInt64 => "BIGINT UNSIGNED".to_owned(),
@@ -366,116 +370,5 @@ where
 
     fn size(&self) -> usize {
         size_of_val(self) + self.values.capacity() * size_of::<(S::Native, u64)>()
-    }
-}
-
-/// The sums of many groups.
-struct GroupSums<I, S: ArrowPrimitiveType> {
-    total: Total,
-    sums: Vec<S::Native>,
-    /// Whether a group has a value; without any its sum is null.
-    has_value: Vec<bool>,
-    input: PhantomData<fn(I)>,
-}
-
-impl<I, S: ArrowPrimitiveType> GroupSums<I, S> {
-    fn new(total: Total) -> Self {
-        Self { total, sums: Vec::new(), has_value: Vec::new(), input: PhantomData }
-    }
-
-    fn add<T>(
-        &mut self,
-        values: &PrimitiveArray<T>,
-        groups: &[usize],
-        filter: Option<&BooleanArray>,
-        groups_total: usize,
-    ) -> Result<()>
-    where
-        T: ArrowPrimitiveType,
-        T::Native: Into<S::Native>,
-    {
-        self.sums.resize(groups_total, S::Native::ZERO);
-        self.has_value.resize(groups_total, false);
-        let rows = groups.iter().copied().zip(values.values().iter().copied());
-        match (counted(values, filter), never_fills::<T, S>()) {
-            (None, true) => {
-                for (group, value) in rows {
-                    self.sums[group] = self.sums[group].add_wrapping(value.into());
-                    self.has_value[group] = true;
-                }
-            }
-            (None, false) => {
-                for (group, value) in rows {
-                    self.add_one(group, value.into())?;
-                }
-            }
-            (Some(counted), _) => {
-                for (_, (group, value)) in counted.iter().zip(rows).filter(|(is_counted, _)| *is_counted) {
-                    self.add_one(group, value.into())?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn add_one(&mut self, group: usize, value: S::Native) -> Result<()> {
-        self.sums[group] = self.sums[group].add_checked(value).map_err(|_| self.total.overflow())?;
-        self.has_value[group] = true;
-        Ok(())
-    }
-
-    fn take(&mut self, emit_to: EmitTo) -> PrimitiveArray<S> {
-        let sums = emit_to.take_needed(&mut self.sums);
-        let has_value = emit_to.take_needed(&mut self.has_value);
-        self.total.array(sums, Some(NullBuffer::from(has_value)))
-    }
-}
-
-/// Returns which rows count: those with a value that pass the filter; nothing where all do.
-fn counted<T: ArrowPrimitiveType>(values: &PrimitiveArray<T>, filter: Option<&BooleanArray>) -> Option<NullBuffer> {
-    let passes = filter.map(|filter| {
-        let yes = NullBuffer::new(filter.values().clone());
-        NullBuffer::union(Some(&yes), filter.nulls()).unwrap_or(yes)
-    });
-    NullBuffer::union(values.nulls(), passes.as_ref())
-}
-
-impl<I, S> GroupsAccumulator for GroupSums<I, S>
-where
-    I: ArrowPrimitiveType,
-    I::Native: Into<S::Native>,
-    S: DecimalType + ArrowPrimitiveType,
-{
-    fn update_batch(
-        &mut self,
-        values: &[ArrayRef],
-        groups: &[usize],
-        filter: Option<&BooleanArray>,
-        groups_total: usize,
-    ) -> Result<()> {
-        self.add(values[0].as_primitive::<I>(), groups, filter, groups_total)
-    }
-
-    fn merge_batch(&mut self, values: &[ArrayRef], groups: &[usize], groups_total: usize) -> Result<()> {
-        self.add(values[0].as_primitive::<S>(), groups, None, groups_total)
-    }
-
-    fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        let totals = self.take(emit_to);
-        self.total.give(&totals)
-    }
-
-    fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        Ok(vec![Arc::new(self.take(emit_to))])
-    }
-
-    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        let values = values[0].as_primitive::<I>();
-        let wide = values.values().iter().map(|value| (*value).into()).collect();
-        Ok(vec![Arc::new(self.total.array::<S>(wide, counted(values, filter)))])
-    }
-
-    fn size(&self) -> usize {
-        self.sums.capacity() * size_of::<S::Native>() + self.has_value.capacity()
     }
 }

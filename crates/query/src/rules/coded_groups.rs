@@ -187,7 +187,7 @@ fn over_rows(aggregate: &AggregateExec) -> Result<Option<(Arc<dyn ExecutionPlan>
     let mut keys: Keys = Vec::new();
     let mut exprs = Vec::new();
     for (expr, name) in aggregate.group_expr().expr() {
-        if expr.data_type(&schema)? == DataType::Utf8View {
+        if matches!(expr.data_type(&schema)?, DataType::Utf8View | DataType::Utf8 | DataType::LargeUtf8) {
             let codes = Arc::new(Codes::default());
             let code: Arc<dyn PhysicalExpr> = Arc::new(Encode::new(Arc::clone(expr), Arc::clone(&codes)));
             exprs.push((code, name.clone()));

@@ -233,7 +233,8 @@ impl PhysicalExpr for Decode {
     fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
         let codes = self.code.evaluate(batch)?.into_array(batch.num_rows())?;
         let codes = self.place.map_or(Ok(Arc::clone(&codes)), |place| unpacked(&codes, place))?;
-        Ok(ColumnarValue::Array(self.codes.decode(codes_of(&codes)?)?))
+        let texts = self.codes.decode(codes_of(&codes)?)?;
+        Ok(ColumnarValue::Array(cast(&texts, self.field.data_type())?))
     }
 
     fn children(&self) -> Vec<&Arc<dyn PhysicalExpr>> {

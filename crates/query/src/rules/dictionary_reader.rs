@@ -1,5 +1,5 @@
 //! Lets the dictionaries of Parquet files through to the plan: chosen text columns are read as numbers into a dictionary, in
-//! files where all their pages are stored so. The Parquet library decides by the Arrow schema in a file's footer; here
+//! files where nearly all their pages are stored so. The Parquet library decides by the Arrow schema in a file's footer; here
 //! the footer is given another one.
 
 use std::collections::BTreeSet;
@@ -22,17 +22,25 @@ use parquet::basic::Encoding;
 use parquet::errors::Result as ParquetResult;
 use parquet::file::metadata::{ColumnChunkMetaData, FileMetaData, KeyValue, ParquetMetaData};
 
+/// Row groups of a file for each one that may have pages without a dictionary.
+const GROUPS_PER_OTHER_MIN: usize = 8;
+
 /// The type in which texts keep the dictionary of their file.
 pub(crate) fn dictionary_type() -> DataType {
     DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
 }
 
-/// Returns the names of the columns whose texts are numbers into a dictionary, in all row groups of a file.
+/// Returns the names of the columns whose texts are numbers into a dictionary, in most row groups of a file. For pages of
+/// the others the Parquet library makes dictionaries, which costs more than it gains there.
 pub(crate) fn dictionary_columns(footer: &ParquetMetaData) -> BTreeSet<String> {
     let schema = footer.file_metadata().schema_descr();
-    let is_whole = |column: usize| footer.row_groups().iter().all(|group| is_dictionary(group.column(column)));
+    let groups = footer.row_groups();
+    let is_mostly = |column: usize| {
+        let others = groups.iter().filter(|group| !is_dictionary(group.column(column))).count();
+        others * GROUPS_PER_OTHER_MIN <= groups.len()
+    };
     (0..schema.num_columns())
-        .filter(|column| schema.column(*column).path().parts().len() == 1 && is_whole(*column))
+        .filter(|column| schema.column(*column).path().parts().len() == 1 && is_mostly(*column))
         .map(|column| schema.column(column).name().to_owned())
         .collect()
 }

@@ -9,7 +9,8 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, Tr
 use datafusion::common::{Result, ScalarValue};
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::{
-    BinaryExpr, CastExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr, Literal, NotExpr, TryCastExpr,
+    BinaryExpr, CaseExpr, CastExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr, Literal, NotExpr,
+    TryCastExpr,
 };
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
@@ -213,7 +214,7 @@ fn is_dear_node(node: &Arc<dyn PhysicalExpr>) -> bool {
     if let Some(like) = node.downcast_ref::<LikeExpr>() {
         return !is_prefix(like);
     }
-    node.is::<CastExpr>() || node.is::<TryCastExpr>() || node.is::<ScalarFunctionExpr>()
+    node.is::<CastExpr>() || node.is::<TryCastExpr>() || node.is::<ScalarFunctionExpr>() || node.is::<CaseExpr>()
 }
 
 /// A pattern that only fixes the start of the text also leaves out row groups, where it can be seen.
@@ -233,6 +234,7 @@ fn is_known_node(node: &Arc<dyn PhysicalExpr>) -> bool {
         && (node.is::<Column>()
             || node.is::<Literal>()
             || node.is::<LikeExpr>()
+            || node.is::<CaseExpr>()
             || node.is::<CastExpr>()
             || node.is::<TryCastExpr>()
             || node.is::<ScalarFunctionExpr>()

@@ -4,6 +4,7 @@
 
 mod coded_groups;
 mod codes;
+mod dense_groups;
 mod dictionaries;
 mod dictionary_reader;
 mod distinct_counts;
@@ -52,5 +53,6 @@ pub(crate) fn physical() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     // After everything that asks for the types of texts, and after the check of orders: they stay, but it would not see through
     // what becomes of a filter on one value.
     rules.push(Arc::new(dictionaries::Dictionaries));
+    rules.push(Arc::new(dense_groups::DenseGroups));
     rules
 }

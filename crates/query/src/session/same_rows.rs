@@ -195,6 +195,16 @@ const QUERIES: &[&str] = &[
     "SELECT x.n, y.n AS m FROM t x JOIN t y ON x.a = y.b JOIN (VALUES ($), ($)) AS l(a) ON x.a = l.a \
      WHERE x.n % 40 = 0 AND y.n % 40 = 0",
     "SELECT k.b, l.v, count(*) FROM t k JOIN (VALUES ($, 1), ($, 2)) AS l(a, v) ON upper(k.a) = upper(l.a) GROUP BY 1, 2",
+    "SELECT l.v, l.w, l.a, k.n, k.a AS b FROM t k JOIN (VALUES ('1', 'one', NULL), ('2', NULL, 2), (NULL, 'x', 3), ('', '', 4)) \
+     AS l(a, v, w) ON k.a = l.a",
+    "SELECT l.v, count(*), sum(k.n), avg(k.n) FROM t k JOIN (VALUES ('one of the long texts 2', 'x'), ('', 'y'), ('5', 'y'), \
+     ('6', NULL)) AS l(a, v) ON k.a = l.a GROUP BY l.v",
+    "SELECT l.v, k.n, k.b FROM (VALUES ('1', '2'), ('9', '4'), ('5', '')) AS l(a, v) JOIN t k ON k.a = l.a AND k.b > l.v",
+    "SELECT k.n, l.v, l.n AS m FROM t k JOIN (VALUES (1, 'a'), (7, 'b'), (NULL, 'c'), (3001, 'd')) AS l(n, v) ON k.n = l.n",
+    "SELECT l.v, m.w, count(*) FROM t k JOIN (VALUES ('1', 'a'), ('5', 'b')) AS l(a, v) ON k.a = l.a \
+     JOIN (VALUES ('a', 1), ('b', 2)) AS m(v, w) ON l.v = m.v GROUP BY 1, 2",
+    "SELECT a, count(*), count(b) FILTER (WHERE n % 3 = 0), sum(n) FILTER (WHERE f > 0), avg(n), min(b), max(at) FROM t GROUP BY a",
+    "SELECT upper(a) AS u, count(DISTINCT b), sum(n) FROM t GROUP BY 1",
 ];
 
 /// The rows, sorted, under their types.

@@ -164,11 +164,12 @@ fn reads_texts(schema: &Schema) -> bool {
     schema.fields().iter().any(|field| field.data_type() == &DataType::Utf8View)
 }
 
-/// Says whether the other columns of a scan are few, and no texts.
-fn is_narrow_beside(schema: &Schema, column: &str) -> bool {
+/// Says whether the columns of a scan are few, and its texts numbers into dictionaries: that is read faster whole than row by
+/// row.
+fn is_narrow(schema: &Schema, dictionaries: &BTreeSet<String>) -> bool {
     let is_text = |field: &FieldRef| field.data_type() == &DataType::Utf8View;
     schema.fields().len() <= NARROW_COLUMNS_MAX
-        && !schema.fields().iter().any(|field| field.name() != column && is_text(field))
+        && !schema.fields().iter().any(|field| is_text(field) && !dictionaries.contains(field.name()))
 }
 
 /// Notes which columns of the largest file are stored with dictionaries. Files of a table are mostly alike in that; where one
@@ -237,7 +238,7 @@ impl TableProvider for LakeTable {
             false => BTreeSet::new(),
         };
         let filters_rows = filters.iter().any(|filter| match selected_by(filter) {
-            Some(column) => !(dictionaries.contains(column) && is_narrow_beside(&read, column)),
+            Some(column) => !(dictionaries.contains(column) && is_narrow(&read, &dictionaries)),
             None => false,
         });
         let source = ParquetSource::new(self.layout.clone())

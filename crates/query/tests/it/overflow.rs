@@ -44,6 +44,25 @@ async fn sums_that_do_not_fit_are_refused() {
 }
 
 #[tokio::test]
+async fn sums_of_groups_are_carried_in_both_directions() {
+    let fixture = fixture().await;
+    // 300 rows of each group leave 64 bits many times, and come back.
+    let rows = format!(
+        "(SELECT g.value % 3 AS k, CASE WHEN g.value < 300 THEN {MAX} WHEN g.value < 600 THEN -{MAX} - 1 ELSE 1 END AS x \
+         FROM generate_series(0, 899) AS g(value)) t"
+    );
+    let sql =
+        format!("SELECT k, sum(x) AS s, sum(x) FILTER (WHERE x < 9) IS NULL AS n FROM {rows} GROUP BY k ORDER BY k");
+    refused(&fixture, &sql, "a sum is larger than its type BIGINT holds").await;
+    let sql = format!("SELECT sum(x) FROM {rows} GROUP BY k ORDER BY k");
+    assert_eq!(answer(&fixture, &sql).await, "0\n0\n0");
+    // Each decimal of 30 digits; their sum has 31.
+    let nines = "CAST('999999999999999999999999999999' AS DECIMAL(30, 0))";
+    let sql = format!("SELECT avg(x) FROM (VALUES ({nines}), ({nines}), ({nines})) t(x)");
+    assert_eq!(answer(&fixture, &sql).await, "999999999999999999999999999999.0000");
+}
+
+#[tokio::test]
 async fn sums_that_fit_are_exact_in_every_order_and_form() {
     let fixture = fixture().await;
     let rows = format!("(VALUES (1, {MAX}), (1, {MAX}), (1, -{MAX}), (2, NULL), (3, 5)) t(k, x)");
