@@ -1,10 +1,13 @@
 //! The command line: what can be said, and the help that teaches it.
 
+pub(crate) mod members;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::output::Format;
+use members::MembersArguments;
 
 /// Collects the world's open data politely and completely, keeps every value that was ever published, and answers SQL.
 ///
@@ -351,56 +354,6 @@ pub(crate) struct ScheduleArguments {
     /// Form of the list.
     #[arg(short, long, value_enum, default_value_t = Format::Table, requires = "list")]
     pub(crate) format: Format,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct MembersArguments {
-    #[command(subcommand)]
-    pub(crate) command: MembersCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum MembersCommand {
-    /// Add an organisation.
-    AddOrg(AddOrganisationArguments),
-    /// Make a token; it is shown once.
-    AddToken(AddTokenArguments),
-    /// List organisations and tokens, revoked and expired ones included.
-    List(ListArguments),
-    /// Revoke a token; every server refuses it within five seconds.
-    Revoke(RevokeArguments),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct AddOrganisationArguments {
-    /// Its name in commands and logs.
-    pub(crate) name: String,
-    /// Its name for people.
-    #[arg(long)]
-    pub(crate) title: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct AddTokenArguments {
-    /// Whose it is.
-    pub(crate) organisation: String,
-    /// Who or what uses it.
-    pub(crate) name: String,
-    /// `reader`, `curator`, `operator` or `administrator`.
-    #[arg(long, default_value = "reader")]
-    pub(crate) role: String,
-    /// The namespaces that it reaches; `*` is every one.
-    #[arg(long, value_name = "NAMESPACE", required = true, value_delimiter = ',')]
-    pub(crate) scope: Vec<String>,
-    /// Days until it expires.
-    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) days: u32,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct RevokeArguments {
-    /// The token's id, or `organisation/name`.
-    pub(crate) token: String,
 }
 
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use datafusion::common::{Column, SchemaError};
 use datafusion::error::DataFusionError;
-use hambar_core::{Classified, ErrorClass, StoreError};
+use hambar_core::{Classified, ErrorClass, StoreError, TableName};
 use serde::{Deserialize, Serialize};
 
 use crate::advice;
@@ -116,6 +116,14 @@ pub enum QueryError {
     #[error("{what}")]
     Travel {
         /// The clause and what is wrong with it.
+        what: String,
+    },
+    /// The policy of a table cannot be applied to it, and without it nobody reads the table.
+    #[error("table `{table}` cannot be read: its policy {what}")]
+    Policy {
+        /// The table.
+        table: TableName,
+        /// What is wrong with it.
         what: String,
     },
     /// An operator's regular expression is not known before the query runs.
@@ -406,6 +414,7 @@ impl Classified for QueryError {
             | Self::Count { .. }
             | Self::Function { .. }
             | Self::Source { .. }
+            | Self::Policy { .. }
             | Self::Node { .. } => ErrorClass::Denied,
             Self::Stopped => ErrorClass::Cancelled,
             Self::Execute { class, .. } => *class,
@@ -439,6 +448,7 @@ impl Classified for QueryError {
             }
             Self::Pattern { .. } => "write `regexp_like(text, pattern)`: it looks at each pattern before it uses it",
             Self::PlanTime { .. } => "simplify nested expressions and repeated subqueries",
+            Self::Policy { .. } => "ask whoever runs this centre: `hambar members policies` lists it",
             Self::RunTime { .. } => "filter more rows, or raise the time limit",
             Self::Scan { .. } => "filter by the columns that the table is partitioned or sorted by",
             Self::WorkerDied { .. } => "filter earlier, make fewer or shorter values, or raise the memory limit",

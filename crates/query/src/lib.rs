@@ -20,5 +20,5 @@ pub use limits::{GateLimits, QueryLimits};
 pub use postgres::{POSTGRES_SETTINGS, POSTGRES_TYPES, POSTGRES_VERSION, PostgresType, postgres_type};
 pub use question::{Description, Facts, PARAMETERS_MAX, ParameterType, Parameters, Question, VersionRead};
 pub use session::{Prepared, QueryEngine, RowStream};
-pub use visibility::Visibility;
+pub use visibility::{Policies, Policy, Tables, Visibility};
 pub use worker::{QueryPool, QueryWorkers, StoreAddress, WorkerSettings, child_main};

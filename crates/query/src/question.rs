@@ -26,7 +26,7 @@ pub struct Question {
     pub sql: String,
     /// The values of `$1`, `$2` …
     pub parameters: Parameters,
-    /// The tables that exist for it.
+    /// The tables and rows that exist for it.
     pub visibility: Visibility,
     /// What it may use; never more than the worker was started with.
     pub limits: QueryLimits,
@@ -41,7 +41,7 @@ impl Question {
         Self {
             sql: sql.into(),
             parameters: Parameters::none(),
-            visibility: Visibility::All,
+            visibility: Visibility::all(),
             limits,
             standing: BTreeMap::new(),
         }

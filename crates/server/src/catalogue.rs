@@ -10,7 +10,7 @@ use arrow::datatypes::TimestampMicrosecondType;
 use futures::TryStreamExt;
 use hambar_core::{ErrorClass, TableName};
 use hambar_lake::Lake;
-use hambar_query::{QueryError, QueryLimits, QueryPool, Question, RowStream};
+use hambar_query::{QueryError, QueryLimits, QueryPool, Question, RowStream, Visibility};
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::Mutex;
@@ -51,6 +51,19 @@ pub struct Dataset {
     #[serde(skip)]
     #[schemars(skip)]
     pub columns: Vec<Column>,
+}
+
+impl Dataset {
+    /// Returns what is declared about what of `table` is seen.
+    pub(crate) fn shown(&self, table: &TableName, visibility: &Visibility) -> Self {
+        let mut shown = self.clone();
+        if shown.key.iter().any(|name| visibility.hides(table, name)) {
+            // A part of a key identifies nothing.
+            shown.key.clear();
+        }
+        shown.columns.retain(|column| !visibility.hides(table, &column.name));
+        shown
+    }
 }
 
 /// A column as it was declared.

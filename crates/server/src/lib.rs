@@ -15,8 +15,9 @@ mod postgres;
 mod rest;
 
 pub use access::{
-    AccessError, Anonymous, Authenticator, Members, MembersState, NewToken, Organisation, Principal, Role, Scope,
-    ScramVerifier, SessionKey, TokenRecord, TokenSecret,
+    ANONYMOUS, AccessError, Anonymous, Authenticator, ColumnPolicy, Measure, Members, MembersState, NewToken,
+    Organisation, Principal, Quota, Role, RowPolicy, Scope, ScramVerifier, SessionKey, TokenRecord, TokenSecret, Used,
+    Whom,
 };
 pub use catalogue::{Catalogue, Column, Dataset};
 pub use cite::Centre;
@@ -24,7 +25,7 @@ pub use discovery::theme_codes;
 pub use flight::{FLIGHT_ALPN, flight_router, serve_flight};
 pub use front::{
     AdmissionLimits, Answer, Ask, AskedLimits, Cancelled, FrontError, FrontSettings, Metrics, Protocol, QueryFront,
-    QueryId, RunningQuery, ScheduleLoad, Source, TableFreshness, terms,
+    QueryId, RunningQuery, ScheduleLoad, Source, TableFreshness, terms, used_today,
 };
 pub use net::{Accepted, ConnectionLimits, Listener, NetError, Security, ServerTls, Stalling, TlsFiles, load_tls};
 pub use postgres::{POSTGRES_ALPN, PostgresSettings, serve_postgres};

@@ -33,8 +33,13 @@ pub(crate) fn worker_settings(context: &Context, limits: &QueryLimits) -> Result
 
 /// Starts a statement in a worker; the answer holds the worker.
 pub(crate) async fn start(context: &Context, sql: &str, limits: &QueryLimits) -> Result<RowStream> {
-    let workers = QueryWorkers::new(worker_settings(context, limits)?);
-    Ok(workers.run(&Question::new(sql, limits.clone())).await?)
+    ask(context, &Question::new(sql, limits.clone())).await
+}
+
+/// Asks a question in a worker; the answer holds the worker.
+pub(crate) async fn ask(context: &Context, question: &Question) -> Result<RowStream> {
+    let workers = QueryWorkers::new(worker_settings(context, &question.limits)?);
+    Ok(workers.run(question).await?)
 }
 
 /// Runs a statement of ours and returns all of its rows, which are few.

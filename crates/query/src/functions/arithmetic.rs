@@ -43,6 +43,11 @@ impl AnalyzerRule for CheckedArithmetic {
     }
 }
 
+/// Lets the arithmetic of an expression that is in no plan fail where it does not fit.
+pub(crate) fn check_arithmetic(expression: Expr, schema: &DFSchema) -> Result<Expr> {
+    Ok(expression.transform_up(|expression| checked(expression, schema))?.data)
+}
+
 fn checked(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     match expression {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) if operation(op).is_some() => {

@@ -13,7 +13,7 @@ use std::sync::{Arc, LazyLock};
 use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, Volatility, WindowUDF};
 
-pub(crate) use arithmetic::CheckedArithmetic;
+pub(crate) use arithmetic::{CheckedArithmetic, check_arithmetic};
 use capped::{Capped, Growth};
 use utc::InUtc;
 

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectName, Query, Select,
-    SetExpr, Statement, TableFactor, Value, Visit, Visitor,
+    SetExpr, TableFactor, Value, Visit, Visitor,
 };
 
 use crate::error::{Position, QueryError};
@@ -17,8 +17,9 @@ use crate::limits::GateLimits;
 /// Functions whose planning multiplies with their nesting, besides `CASE`.
 const CONDITIONAL: [&str; 5] = ["coalesce", "nullif", "nvl", "nvl2", "ifnull"];
 
-/// Checks the statement against the limits. Says whether all its functions give the same whenever they are called.
-pub(crate) fn check(statement: &Statement, limits: &GateLimits) -> Result<bool, QueryError> {
+/// Checks a statement, or a part of one, against the limits. Says whether all its functions give the same whenever they are
+/// called.
+pub(crate) fn check(statement: &impl Visit, limits: &GateLimits) -> Result<bool, QueryError> {
     let mut walk = Walk::new(limits);
     match statement.visit(&mut walk) {
         ControlFlow::Continue(()) => Ok(walk.is_repeatable),

@@ -2,6 +2,7 @@
 //! the syntax tree → allowed statements, functions and tables. Pure: it reads no catalogue and plans nothing.
 
 mod complexity;
+pub(crate) mod condition;
 mod dialect;
 mod parameters;
 mod relations;

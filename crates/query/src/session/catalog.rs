@@ -7,15 +7,18 @@ use std::sync::{Arc, PoisonError, RwLock};
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, SchemaProvider};
 use datafusion::common::Result;
+use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::{TableProvider, TableType};
 use datafusion::error::DataFusionError;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use hambar_core::TableName;
 use hambar_lake::Lake;
 
+use super::policy;
 use super::settings::Texts;
 use super::table::LakeTable;
 use crate::error::QueryError;
+use crate::visibility::Visibility;
 
 /// The tables of one query.
 #[derive(Debug)]
@@ -23,12 +26,13 @@ pub(crate) struct QueryCatalog {
     lake: Lake,
     store: ObjectStoreUrl,
     texts: Texts,
+    visibility: Visibility,
     schemas: RwLock<BTreeMap<String, Arc<QuerySchema>>>,
 }
 
 impl QueryCatalog {
-    pub(crate) fn new(lake: Lake, store: ObjectStoreUrl, texts: Texts) -> Self {
-        Self { lake, store, texts, schemas: RwLock::default() }
+    pub(crate) fn new(lake: Lake, store: ObjectStoreUrl, texts: Texts, visibility: Visibility) -> Self {
+        Self { lake, store, texts, visibility, schemas: RwLock::default() }
     }
 
     /// Makes a table known under `name` in `namespace`.
@@ -54,6 +58,7 @@ impl QueryCatalog {
                 lake: self.lake.clone(),
                 store: self.store.clone(),
                 texts: self.texts,
+                visibility: self.visibility.clone(),
                 tables: RwLock::default(),
                 listed: RwLock::default(),
             })
@@ -78,6 +83,7 @@ struct QuerySchema {
     lake: Lake,
     store: ObjectStoreUrl,
     texts: Texts,
+    visibility: Visibility,
     tables: RwLock<BTreeMap<String, Arc<dyn TableProvider>>>,
     listed: RwLock<BTreeMap<String, TableName>>,
 }
@@ -112,7 +118,9 @@ impl SchemaProvider for QuerySchema {
             .snapshot(&table, None)
             .await
             .map_err(|error| DataFusionError::External(Box::new(QueryError::Store(error))))?;
-        Ok(Some(Arc::new(LakeTable::new(snapshot, self.store.clone(), self.texts))))
+        // For its columns only: what a statement reads was loaded before, with the policies that hold for it.
+        let columns = LakeTable::new(snapshot, self.store.clone(), self.texts).schema();
+        Ok(Some(Arc::new(EmptyTable::new(policy::listed(&table, &columns, &self.visibility)))))
     }
 
     async fn table_type(&self, name: &str) -> Result<Option<TableType>> {

@@ -1,14 +1,16 @@
-//! The snapshots of one query: which version of each table it reads, and what time travel makes of them.
+//! The snapshots of one query: which version of each table it reads, which of its rows and columns, and what time
+//! travel makes of them. Every table that a query reads comes into its catalogue here, behind its policy.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion::datasource::ViewTable;
+use datafusion::datasource::{TableProvider, ViewTable};
 use datafusion::execution::SessionState;
 use hambar_core::{Ident, TableName};
 use hambar_lake::TableSnapshot;
 
 use super::catalog::QueryCatalog;
+use super::policy::{self, Lacking};
 use super::settings::Texts;
 use super::table::LakeTable;
 use super::{QueryEngine, travel};
@@ -28,6 +30,7 @@ pub(super) struct Loaded<'a> {
     catalog: &'a QueryCatalog,
     visibility: &'a Visibility,
     standing: &'a BTreeMap<TableName, u64>,
+    state: &'a SessionState,
     texts: Texts,
     current: BTreeMap<TableName, TableSnapshot>,
     versions: Vec<VersionRead>,
@@ -38,6 +41,7 @@ impl<'a> Loaded<'a> {
         engine: &'a QueryEngine,
         catalog: &'a QueryCatalog,
         question: &'a Question,
+        state: &'a SessionState,
         texts: Texts,
     ) -> Self {
         Self {
@@ -45,6 +49,7 @@ impl<'a> Loaded<'a> {
             catalog,
             visibility: &question.visibility,
             standing: &question.standing,
+            state,
             texts,
             current: BTreeMap::new(),
             versions: Vec::new(),
@@ -56,12 +61,11 @@ impl<'a> Loaded<'a> {
     }
 
     /// Loads what `relation` reads into the catalogue.
-    pub(super) async fn relation(&mut self, relation: &Relation, state: &SessionState) -> Result<(), QueryError> {
+    pub(super) async fn relation(&mut self, relation: &Relation) -> Result<(), QueryError> {
         let table = relation.table();
         if let Relation::Version(_, version) = relation {
             let snapshot = self.snapshot(table, Some(*version)).await?;
-            self.insert(table, relation.catalog_name(), snapshot, true);
-            return Ok(());
+            return self.insert(table, relation.catalog_name(), snapshot, true);
         }
         let current = self.current(table).await?;
         let sql = match relation {
@@ -79,7 +83,7 @@ impl<'a> Loaded<'a> {
                 travel::revisions(&current, &past)?
             }
         };
-        let plan = state.create_logical_plan(&sql).await.map_err(|error| QueryError::from_plan(&error))?;
+        let plan = self.state.create_logical_plan(&sql).await.map_err(|error| QueryError::from_plan(&error))?;
         let view = ViewTable::new(plan, None);
         self.catalog.insert(table.namespace.as_str(), relation.catalog_name(), Arc::new(view));
         Ok(())
@@ -93,9 +97,10 @@ impl<'a> Loaded<'a> {
         }
         let version = self.standing.get(table).copied();
         let snapshot = self.snapshot(table, version).await?;
-        self.insert(table, table.table.to_string(), snapshot.clone(), version.is_some());
-        self.current.insert(table.clone(), snapshot.clone());
-        Ok(snapshot)
+        self.insert(table, table.table.to_string(), snapshot.clone(), version.is_some())?;
+        let shown = self.shown(&snapshot);
+        self.current.insert(table.clone(), shown.clone());
+        Ok(shown)
     }
 
     async fn history(&mut self, table: &TableName) -> Result<Option<TableSnapshot>, QueryError> {
@@ -112,10 +117,17 @@ impl<'a> Loaded<'a> {
         let snapshot = self.engine.lake.snapshot(&name, version).await?;
         let is_pinned = version.is_some();
         self.versions.push(VersionRead { table: name.clone(), version: snapshot.version, is_pinned });
-        let provider = LakeTable::new(snapshot.clone(), self.engine.store.clone(), self.texts);
+        let shown = self.shown(&snapshot);
+        // Its table was loaded before, and has the columns that are hidden: of a new one no row was superseded yet.
+        let mut provider = self.provider(snapshot, Lacking::IsFine)?;
+        if let Some(current) = self.current.get(table).filter(|_| self.hides_columns(table)) {
+            // What a hidden column was called before is not known.
+            let gone = policy::gone(&current.schema, &provider.schema());
+            provider = provider.without(&gone);
+        }
         self.catalog.insert(table.namespace.as_str(), travel::raw_history(table), Arc::new(provider));
-        self.current.insert(name, snapshot.clone());
-        Ok(Some(snapshot))
+        self.current.insert(name, shown.clone());
+        Ok(Some(shown))
     }
 
     async fn snapshot(&self, table: &TableName, version: Option<u64>) -> Result<TableSnapshot, QueryError> {
@@ -131,10 +143,44 @@ impl<'a> Loaded<'a> {
         Ok(self.engine.lake.snapshot(table, version).await?)
     }
 
-    fn insert(&mut self, table: &TableName, name: String, snapshot: TableSnapshot, is_pinned: bool) {
+    fn insert(
+        &mut self,
+        table: &TableName,
+        name: String,
+        snapshot: TableSnapshot,
+        is_pinned: bool,
+    ) -> Result<(), QueryError> {
         self.versions.push(VersionRead { table: table.clone(), version: snapshot.version, is_pinned });
-        let provider = LakeTable::new(snapshot, self.engine.store.clone(), self.texts);
+        let provider = self.provider(snapshot, Lacking::Closes)?;
         self.catalog.insert(table.namespace.as_str(), name, Arc::new(provider));
+        Ok(())
+    }
+
+    /// What may be seen of a snapshot.
+    fn provider(&self, snapshot: TableSnapshot, lacking: Lacking) -> Result<LakeTable, QueryError> {
+        let name = snapshot.table.clone();
+        let table = LakeTable::new(snapshot, self.engine.store.clone(), self.texts);
+        let Some(policy) = self.visibility.policy(&name) else {
+            return Ok(table);
+        };
+        policy::check_columns(&name, policy, table.all_columns(), lacking)?;
+        let table = table.without(&policy.hidden);
+        if policy.conditions.is_empty() {
+            return Ok(table);
+        }
+        let limits = &self.engine.limits.gate;
+        let filter = policy::filter(&name, &policy.conditions, table.all_columns(), self.state, limits)?;
+        Ok(table.with_policy(filter))
+    }
+
+    fn hides_columns(&self, table: &TableName) -> bool {
+        self.visibility.policy(table).is_some_and(|policy| !policy.hidden.is_empty())
+    }
+
+    /// A snapshot as the texts of time travel know it: without hidden columns.
+    fn shown(&self, snapshot: &TableSnapshot) -> TableSnapshot {
+        let Some(policy) = self.visibility.policy(&snapshot.table) else { return snapshot.clone() };
+        TableSnapshot { schema: policy::shown(&snapshot.schema, policy), ..snapshot.clone() }
     }
 }
 

@@ -5,6 +5,8 @@ mod catalog;
 mod loaded;
 mod plan_walk;
 mod planning;
+mod policy;
+mod policy_exec;
 mod pool;
 mod rows;
 #[cfg(test)]
@@ -196,7 +198,8 @@ impl QueryEngine {
         question: &Question,
         limits: &QueryLimits,
     ) -> Result<(SessionState, Vec<VersionRead>), QueryError> {
-        let catalog = Arc::new(QueryCatalog::new(self.lake.clone(), self.store.clone(), settings::texts(limits)));
+        let (texts, visibility) = (settings::texts(limits), question.visibility.clone());
+        let catalog = Arc::new(QueryCatalog::new(self.lake.clone(), self.store.clone(), texts, visibility));
         let mut state = self.state(&catalog, limits)?;
         if !checked.catalogue.is_empty() {
             self.add_postgres(checked, &question.visibility, &catalog, &mut state).await?;
@@ -206,11 +209,12 @@ impl QueryEngine {
             tables.retain(|table| question.visibility.sees(table));
             catalog.list(&tables);
         }
-        let mut loaded = Loaded::new(self, &catalog, question, settings::texts(limits));
+        let mut loaded = Loaded::new(self, &catalog, question, &state, texts);
         for relation in &checked.relations {
-            loaded.relation(relation, &state).await?;
+            loaded.relation(relation).await?;
         }
-        Ok((state, loaded.versions()))
+        let versions = loaded.versions();
+        Ok((state, versions))
     }
 
     /// Makes `pg_catalog` and its functions known.
@@ -226,7 +230,8 @@ impl QueryEngine {
         let mut schemas = BTreeMap::new();
         if postgres::NEED_COLUMNS.iter().any(|table| checked.catalogue.contains(*table)) {
             for table in &listed {
-                schemas.insert(table.clone(), Arc::clone(&self.lake.snapshot(table, None).await?.schema));
+                let columns = policy::listed(table, &self.lake.snapshot(table, None).await?.schema, visibility);
+                schemas.insert(table.clone(), columns);
             }
         }
         let failed = |error| QueryError::from_plan(&error);

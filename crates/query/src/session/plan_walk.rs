@@ -17,6 +17,7 @@ use datafusion::logical_expr::{
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::scalar::ScalarValue;
 
+use super::policy_exec::RowPolicyExec;
 use super::table::LakeTable;
 use crate::error::QueryError;
 use crate::functions;
@@ -98,6 +99,9 @@ pub(crate) fn check_scanned(plan: &dyn ExecutionPlan, limit: u64) -> Result<(), 
 }
 
 fn scanned(plan: &dyn ExecutionPlan) -> u64 {
+    if let Some(restricted) = plan.downcast_ref::<RowPolicyExec>() {
+        return scanned(restricted.scan());
+    }
     let own = plan
         .downcast_ref::<DataSourceExec>()
         .and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>())
@@ -171,7 +175,7 @@ fn check_scan(scan: &TableScan) -> Result<(), QueryError> {
     if is_ours { Ok(()) } else { Err(QueryError::Node { node: format!("scan of {}", scan.table_name) }) }
 }
 
-fn check_function(expr: &Expr) -> Result<(), QueryError> {
+pub(super) fn check_function(expr: &Expr) -> Result<(), QueryError> {
     let name = match expr {
         Expr::ScalarFunction(function) => function.func.name(),
         Expr::AggregateFunction(function) => function.func.name(),
@@ -188,7 +192,7 @@ fn check_function(expr: &Expr) -> Result<(), QueryError> {
     }
 }
 
-fn check_pattern(expr: &Expr, bytes_max: usize) -> Result<(), QueryError> {
+pub(super) fn check_pattern(expr: &Expr, bytes_max: usize) -> Result<(), QueryError> {
     match expr {
         Expr::ScalarFunction(call) if call.func.name().starts_with("regexp_") => {
             call.args.iter().skip(1).try_for_each(|argument| within(argument, bytes_max))

@@ -18,7 +18,7 @@ use datafusion::datasource::table_schema::TableSchema;
 use datafusion::datasource::{TableProvider, TableType};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown};
+use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown, lit};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
@@ -28,6 +28,7 @@ use object_store::ObjectMeta;
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::file::metadata::PageIndexPolicy;
 
+use super::policy_exec::RowPolicyExec;
 use super::settings::Texts;
 use super::statistics::{FileBounds, file_statistics, partition_value};
 use crate::rules::{FileDictionaries, dictionary_columns};
@@ -44,13 +45,15 @@ const NARROW_COLUMNS_MAX: usize = 4;
 pub(crate) struct LakeTable {
     snapshot: TableSnapshot,
     store: ObjectStoreUrl,
-    /// The columns as users see them.
+    /// The columns as users see them, without hidden ones.
     schema: SchemaRef,
     /// The columns in the files, then the partition columns.
     layout: TableSchema,
     /// For each column of `schema`, its place in `layout`.
     places: Vec<usize>,
     files: OnceLock<Vec<PartitionedFile>>,
+    /// What its rows meet, where not all of them may be read.
+    policy: Option<Expr>,
 }
 
 impl LakeTable {
@@ -70,7 +73,30 @@ impl LakeTable {
             .map(|field| order.clone().position(|other| other.name() == field.name()).unwrap_or(0))
             .collect();
         let layout = TableSchema::builder(Arc::new(Schema::new(in_file))).with_table_partition_cols(partition).build();
-        Self { snapshot, store, schema, layout, places, files: OnceLock::new() }
+        Self { snapshot, store, schema, layout, places, files: OnceLock::new(), policy: None }
+    }
+
+    /// The same table without these columns: nothing but a policy of its rows knows them.
+    pub(crate) fn without(self, hidden: &BTreeSet<String>) -> Self {
+        let shown = |field: &FieldRef| !hidden.contains(field.name());
+        let kept = self.schema.fields().iter().zip(&self.places).filter(|(field, _)| shown(field));
+        let (fields, places): (Vec<FieldRef>, Vec<usize>) =
+            kept.map(|(field, place)| (Arc::clone(field), *place)).unzip();
+        let schema = Arc::new(Schema::new_with_metadata(fields, self.schema.metadata().clone()));
+        // An explanation names files, and the folders of partitions are named after values.
+        let is_told = self.snapshot.partition_by.iter().any(|name| hidden.contains(name));
+        let policy = self.policy.or_else(|| is_told.then(|| lit(true)));
+        Self { schema, places, policy, ..self }
+    }
+
+    /// The same table, of which rows are read that meet `policy`, which is about [`Self::all_columns`].
+    pub(crate) fn with_policy(self, policy: Expr) -> Self {
+        Self { policy: Some(policy), ..self }
+    }
+
+    /// The columns of the table, hidden ones included.
+    pub(crate) fn all_columns(&self) -> &SchemaRef {
+        self.layout.table_schema()
     }
 
     fn files(&self) -> &[PartitionedFile] {
@@ -124,6 +150,82 @@ impl LakeTable {
             }
             _ => Ok(files.to_vec()),
         }
+    }
+
+    /// Returns the places in `layout` of the columns that a query wants.
+    fn in_layout(&self, projection: Option<&Vec<usize>>) -> Vec<usize> {
+        match projection {
+            Some(projection) => projection.iter().filter_map(|index| self.places.get(*index).copied()).collect(),
+            None => self.places.clone(),
+        }
+    }
+
+    /// Reads the rows that meet the policy.
+    fn restricted(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        policy: &Expr,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let mut columns = self.in_layout(projection);
+        let handed_on = (0..columns.len()).collect();
+        let layout = self.layout.table_schema();
+        for column in policy.column_refs() {
+            let index = layout.index_of(column.name())?;
+            if !columns.contains(&index) {
+                columns.push(index);
+            }
+        }
+        let condition = |columns: SchemaRef| state.create_physical_expr(policy.clone(), &DFSchema::try_from(columns)?);
+        let files = self.wanted(state, std::slice::from_ref(policy))?;
+        let scan: Arc<dyn ExecutionPlan> = if files.is_empty() {
+            Arc::new(EmptyExec::new(Arc::new(layout.project(&columns)?)))
+        } else {
+            // The files use it to leave out what cannot hold such a row, and nothing else: it is computed above them.
+            let source = self.source(state, self.reader(state)?).with_pushdown_filters(false);
+            self.read(state, files, source.with_predicate(condition(Arc::clone(layout))?), columns, None)?
+        };
+        let config = state.config();
+        let scan = scan.repartitioned(config.target_partitions(), config.options())?.unwrap_or(scan);
+        let condition = condition(scan.schema())?;
+        Ok(Arc::new(RowPolicyExec::new(self.snapshot.table.clone(), scan, condition, handed_on)?))
+    }
+
+    fn reader(&self, state: &dyn Session) -> Result<Arc<dyn ParquetFileReaderFactory>> {
+        let runtime = state.runtime_env();
+        let store = runtime.object_store(&self.store)?;
+        let cache = runtime.cache_manager.get_file_metadata_cache();
+        Ok(Arc::new(CachedParquetFileReaderFactory::new(store, cache)))
+    }
+
+    fn source(&self, state: &dyn Session, reader: Arc<dyn ParquetFileReaderFactory>) -> ParquetSource {
+        ParquetSource::new(self.layout.clone())
+            .with_table_parquet_options(state.default_table_options().parquet)
+            .with_metadata_size_hint(FOOTER_BYTES)
+            .with_parquet_file_reader_factory(reader)
+    }
+
+    /// Reads columns, by their places in `layout`, of files.
+    fn read(
+        &self,
+        state: &dyn Session,
+        files: Vec<PartitionedFile>,
+        source: ParquetSource,
+        columns: Vec<usize>,
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let statistics = Statistics::try_merge_iter(
+            files.iter().filter_map(|file| file.statistics.as_deref()),
+            self.layout.table_schema(),
+        )?;
+        let groups = FileGroup::new(files).split_files(state.config().target_partitions());
+        let config = FileScanConfigBuilder::new(self.store.clone(), Arc::new(source))
+            .with_file_groups(groups)
+            .with_statistics(statistics)
+            .with_projection_indices(Some(columns))?
+            .with_limit(limit)
+            .build();
+        Ok(DataSourceExec::from_data_source(config))
     }
 }
 
@@ -221,51 +323,41 @@ impl TableProvider for LakeTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let mut wanted = self.wanted(state, filters)?;
-        if wanted.is_empty() {
-            return Ok(Arc::new(EmptyExec::new(project_schema(&self.schema, projection)?)));
+        if let Some(policy) = &self.policy {
+            // What a query filters by is for rows that it may see: it does not even choose the files.
+            return self.restricted(state, projection, policy);
         }
-        let statistics = Statistics::try_merge_iter(
-            wanted.iter().filter_map(|file| file.statistics.as_deref()),
-            self.layout.table_schema(),
-        )?;
-        let runtime = state.runtime_env();
-        let store = runtime.object_store(&self.store)?;
-        let reader = CachedParquetFileReaderFactory::new(store, runtime.cache_manager.get_file_metadata_cache());
+        let mut wanted = self.wanted(state, filters)?;
         let read = project_schema(&self.schema, projection)?;
+        if wanted.is_empty() {
+            return Ok(Arc::new(EmptyExec::new(read)));
+        }
+        let reader = self.reader(state)?;
         let dictionaries = match reads_texts(&read) {
-            true => look_for_dictionaries(&reader, &mut wanted).await,
+            true => look_for_dictionaries(reader.as_ref(), &mut wanted).await,
             false => BTreeSet::new(),
         };
         let filters_rows = filters.iter().any(|filter| match selected_by(filter) {
             Some(column) => !(dictionaries.contains(column) && is_narrow(&read, &dictionaries)),
             None => false,
         });
-        let source = ParquetSource::new(self.layout.clone())
-            .with_table_parquet_options(state.default_table_options().parquet)
-            .with_metadata_size_hint(FOOTER_BYTES)
-            .with_parquet_file_reader_factory(Arc::new(reader))
-            .with_pushdown_filters(filters_rows);
-        let columns: Vec<usize> = match projection {
-            Some(projection) => projection.iter().filter_map(|index| self.places.get(*index).copied()).collect(),
-            None => self.places.clone(),
-        };
-        let groups = FileGroup::new(wanted).split_files(state.config().target_partitions());
-        let config = FileScanConfigBuilder::new(self.store.clone(), Arc::new(source))
-            .with_file_groups(groups)
-            .with_statistics(statistics)
-            .with_projection_indices(Some(columns))?
-            .with_limit(limit)
-            .build();
-        Ok(DataSourceExec::from_data_source(config))
+        let source = self.source(state, reader).with_pushdown_filters(filters_rows);
+        self.read(state, wanted, source, self.in_layout(projection), limit)
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
         // Files are left out by every filter; the rows that remain are filtered by the plan.
-        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+        let kind = match self.policy {
+            None => TableProviderFilterPushDown::Inexact,
+            Some(_) => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(vec![kind; filters.len()])
     }
 
     fn statistics(&self) -> Option<Statistics> {
+        if self.policy.is_some() {
+            return None;
+        }
         let rows = self.snapshot.files.iter().map(|file| usize::try_from(file.rows).unwrap_or(usize::MAX));
         let rows = rows.fold(0_usize, usize::saturating_add);
         let known = Statistics::new_unknown(&self.schema);

@@ -71,6 +71,11 @@ pub(crate) fn as_of(
 pub(crate) fn revisions(current: &TableSnapshot, past: &TableSnapshot) -> Result<String, QueryError> {
     let table = &current.table;
     let key = key_of(current)?;
+    if key.iter().any(|name| current.schema.index_of(name).is_err()) {
+        return Err(QueryError::Travel {
+            what: format!("not all columns of the key of table `{table}` may be seen, so its rows cannot be followed"),
+        });
+    }
     let own = |name: &str| key.iter().any(|column| column == name) || [RECORDED_AT, SOURCE].contains(&name);
     let cells: Vec<&str> = current
         .schema

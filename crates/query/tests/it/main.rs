@@ -8,6 +8,7 @@ mod fixture;
 mod gate;
 mod hostile;
 mod overflow;
+mod policy;
 mod pool;
 mod rules;
 mod session;

@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray};
 use arrow::datatypes::DataType;
 use futures::StreamExt;
 use hambar_core::Classified;
-use hambar_query::{Parameters, QueryLimits, QueryPool, Question, Visibility};
+use hambar_query::{Parameters, QueryLimits, QueryPool, Question, Tables, Visibility};
 use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{Fixture, fixture, limits, text};
@@ -223,7 +223,7 @@ async fn what_may_not_be_seen_does_not_exist() {
     let fixture = fixture().await;
     let pool = pool(&fixture, limits(), 1);
     let as_stranger = |sql: &str| Question {
-        visibility: Visibility::Only { namespaces: ["other".parse().unwrap()].into(), tables: [].into() },
+        visibility: Visibility::of(Tables::Only { namespaces: ["other".parse().unwrap()].into(), tables: [].into() }),
         ..question(sql)
     };
     for (sql, name) in [
@@ -255,8 +255,8 @@ async fn what_may_not_be_seen_does_not_exist() {
         assert!(!found.contains("demo") && !found.contains("gdp") && !found.contains("country"), "{sql}: {found}");
     }
     // A single table brings its history, and nothing else of its namespace.
-    let only = Visibility::Only { namespaces: [].into(), tables: ["demo.gdp".parse().unwrap()].into() };
-    let own = Question { visibility: only, ..question("SELECT count(*) FROM revisions('demo.gdp')") };
+    let only = Tables::Only { namespaces: [].into(), tables: ["demo.gdp".parse().unwrap()].into() };
+    let own = Question { visibility: Visibility::of(only), ..question("SELECT count(*) FROM revisions('demo.gdp')") };
     assert_eq!(ask(&pool, &own).await, "6");
 }
 

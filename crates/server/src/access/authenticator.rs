@@ -1,6 +1,6 @@
 //! From what a client shows to a principal. Every failure to prove a token is the same failure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::attempts::Attempts;
 use super::session::{self, NewSession, SessionKey};
 use super::steady::Steady;
-use super::{Members, MembersState, Principal, TokenRecord};
+use super::{Members, MembersState, Principal, Quota, TokenRecord};
 use crate::catalogue::Catalogue;
 
 /// Bytes of a token that are looked at.
@@ -70,6 +70,12 @@ pub enum AccessError {
         /// The thing.
         what: String,
     },
+    /// A row policy cannot be set as it is.
+    #[error("{what}")]
+    Policy {
+        /// What is wrong with it.
+        what: String,
+    },
     /// Other administrators kept winning.
     #[error("gave up after {attempts} attempts, others kept changing the members")]
     Contended {
@@ -93,9 +99,11 @@ impl Classified for AccessError {
             Self::Slow { .. } => ErrorClass::Store,
             Self::Catalogue(error) => error.class(),
             Self::Random => ErrorClass::Internal,
-            Self::SessionKey { .. } | Self::Name { .. } | Self::Taken { .. } | Self::Unknown { .. } => {
-                ErrorClass::Config
-            }
+            Self::SessionKey { .. }
+            | Self::Name { .. }
+            | Self::Taken { .. }
+            | Self::Unknown { .. }
+            | Self::Policy { .. } => ErrorClass::Config,
             Self::Contended { .. } => ErrorClass::Conflict,
             Self::TooMany { .. } => ErrorClass::Limit,
         }
@@ -171,7 +179,7 @@ impl Authenticator {
             .filter(|(table, dataset)| dataset.may_be_passed_on && may_read(table))
             .map(|(table, _)| table.clone())
             .collect();
-        Ok(Principal::anonymous(address, tables))
+        Ok(Principal::anonymous(address, tables, self.members.state().await?.as_ref()))
     }
 
     /// Returns the holder of a token. `address` is where it was shown.
@@ -188,7 +196,7 @@ impl Authenticator {
             }
             let now = self.now(&state);
             if let Some(record) = state.token_of(secret).filter(|record| record.is_valid(now)) {
-                return Ok(Principal::member(record));
+                return Ok(Principal::member(record, &state));
             }
         }
         Err(self.refused(address))
@@ -218,7 +226,7 @@ impl Authenticator {
         let state = self.members.state().await?;
         let now = self.now(&state);
         let record = state.token(claim.token).filter(|record| claim.is_proven(record, now, &self.sessions));
-        Ok(record.map(Principal::member))
+        Ok(record.map(|record| Principal::member(record, &state)))
     }
 
     /// Counts a proof that failed, and says which failure it is.
@@ -251,21 +259,41 @@ impl Authenticator {
     }
 
     /// Returns the holder of a token whose secret was proven.
-    pub fn proven(&self, record: &TokenRecord) -> Principal {
-        Principal::member(record)
+    ///
+    /// # Errors
+    /// Where the store does not tell about members.
+    pub async fn proven(&self, record: &TokenRecord) -> Result<Principal, AccessError> {
+        Ok(Principal::member(record, self.members.state().await?.as_ref()))
     }
 
-    /// Says whether a principal may still go on: its token is neither revoked nor expired, and is what it was.
+    /// Returns who may use only so much in a day.
+    ///
+    /// # Errors
+    /// Where the store does not tell about members.
+    pub(crate) async fn quotas(&self) -> Result<BTreeMap<String, Quota>, AccessError> {
+        let state = self.members.state().await?;
+        Ok(state.quotas().map(|(name, quota)| (name.to_owned(), quota)).collect())
+    }
+
+    /// Returns a principal with what is set for them now, where they may still go on: their token is neither revoked nor
+    /// expired, and shows what it showed.
     ///
     /// # Errors
     /// Where the store does not tell.
-    pub async fn is_current(&self, principal: &Principal) -> Result<bool, AccessError> {
-        let Some(id) = principal.token() else {
-            return Ok(self.anonymous != Anonymous::Refused);
-        };
+    pub async fn renewed(&self, principal: &Principal) -> Result<Option<Principal>, AccessError> {
+        if principal.token().is_none() && self.anonymous == Anonymous::Refused {
+            return Ok(None);
+        }
         let state = self.members.state().await?;
-        let record = state.token(id).filter(|record| record.is_valid(self.now(&state)));
-        Ok(record.is_some_and(|record| Principal::member(record) == *principal))
+        Ok(principal.renewed(&state, self.now(&state)))
+    }
+
+    /// Says whether a principal may still go on.
+    ///
+    /// # Errors
+    /// As [`Self::renewed`].
+    pub async fn is_current(&self, principal: &Principal) -> Result<bool, AccessError> {
+        Ok(self.renewed(principal).await?.is_some())
     }
 }
 

@@ -1,5 +1,6 @@
-//! The members: organisations and their tokens, as one small object in the bucket that every server reads again and
-//! again. A change writes the next number, created only if absent, so that of two administrators one has to look again.
+//! The members: organisations, their tokens and what is set for them, as one small object in the bucket that every server
+//! reads again and again. A change writes the next number, created only if absent, so that of two administrators one has to
+//! look again.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -15,7 +16,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::token::{self, ScramVerifier, TokenSecret};
-use super::{AccessError, Role, Scope};
+use super::{ANONYMOUS, AccessError, ColumnPolicy, Quota, Role, RowPolicy, Scope};
 
 /// The folder of the states.
 const FOLDER: &str = "members";
@@ -48,6 +49,9 @@ pub struct Organisation {
     pub title: String,
     /// When it was added.
     pub created_at: Timestamp,
+    /// What its members may use in a day.
+    #[serde(default, skip_serializing_if = "Quota::is_open")]
+    pub quota: Quota,
 }
 
 /// A token as it is kept.
@@ -106,6 +110,15 @@ pub struct MembersState {
     pub organisations: Vec<Organisation>,
     /// The tokens, revoked ones included.
     pub tokens: Vec<TokenRecord>,
+    /// Which rows of tables members see.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<RowPolicy>,
+    /// Which columns of tables members do not see.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub column_policies: Vec<ColumnPolicy>,
+    /// What all people without a token may use in a day together.
+    #[serde(default, skip_serializing_if = "Quota::is_open")]
+    pub anonymous_quota: Quota,
 }
 
 impl MembersState {
@@ -118,10 +131,12 @@ impl MembersState {
     /// Returns the last instant that the state tells of. A clock that is behind it is wrong.
     pub fn newest_instant(&self) -> Option<Timestamp> {
         let made = self.organisations.iter().map(|organisation| organisation.created_at);
-        made.chain(
-            self.tokens.iter().flat_map(|token| [Some(token.created_at), token.revoked_at].into_iter().flatten()),
-        )
-        .max()
+        made.chain(self.policies.iter().map(|policy| policy.set_at))
+            .chain(self.column_policies.iter().map(|policy| policy.set_at))
+            .chain(
+                self.tokens.iter().flat_map(|token| [Some(token.created_at), token.revoked_at].into_iter().flatten()),
+            )
+            .max()
     }
 
     /// Returns the token with this id.
@@ -207,12 +222,15 @@ impl Members {
     /// Where the name is not one or is taken, or the store fails.
     pub async fn add_organisation(&self, name: &str, title: &str) -> Result<(), AccessError> {
         check_name(name)?;
+        if name == ANONYMOUS {
+            return Err(AccessError::Taken { what: format!("`{ANONYMOUS}`, for people without a token,") });
+        }
         self.change(|state, now| {
             if state.organisations.iter().any(|known| known.name == name) {
                 return Err(AccessError::Taken { what: format!("organisation `{name}`") });
             }
             let (name, title) = (name.to_owned(), title.to_owned());
-            state.organisations.push(Organisation { name, title, created_at: now });
+            state.organisations.push(Organisation { name, title, created_at: now, quota: Quota::default() });
             Ok(())
         })
         .await
@@ -273,7 +291,7 @@ impl Members {
         .await
     }
 
-    async fn change(
+    pub(super) async fn change(
         &self,
         change: impl Fn(&mut MembersState, Timestamp) -> Result<(), AccessError>,
     ) -> Result<(), AccessError> {

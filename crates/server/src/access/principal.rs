@@ -7,8 +7,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use hambar_core::{Ident, TableName};
-use hambar_query::Visibility;
+use hambar_query::{Tables, Visibility};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use super::{ANONYMOUS, MembersState, Quota, TokenRecord, Whom};
 
 /// The namespace that tells about the centre itself.
 const SYSTEM: &str = "system";
@@ -100,6 +103,7 @@ impl From<Scope> for String {
 pub struct Principal {
     who: Who,
     visibility: Arc<Visibility>,
+    quota: Quota,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,24 +113,49 @@ enum Who {
 }
 
 impl Principal {
-    /// Somebody without a token, who sees `tables`.
-    pub(crate) fn anonymous(address: Option<IpAddr>, tables: BTreeSet<TableName>) -> Self {
-        let visibility = Visibility::Only { namespaces: BTreeSet::new(), tables };
-        Self { who: Who::Anonymous(address), visibility: Arc::new(visibility) }
+    /// Somebody without a token, who sees `tables`, as far as `state` lets him.
+    pub(crate) fn anonymous(address: Option<IpAddr>, tables: BTreeSet<TableName>, state: &MembersState) -> Self {
+        let visibility = Visibility::of(Tables::Only { namespaces: BTreeSet::new(), tables });
+        let visibility = visibility.with_policies(state.policies_of(&Whom::anonymous()));
+        Self { who: Who::Anonymous(address), visibility: Arc::new(visibility), quota: state.quota(ANONYMOUS) }
     }
 
-    /// The holder of a token.
-    pub(crate) fn member(record: &super::TokenRecord) -> Self {
+    /// The holder of a token of `state`.
+    pub(crate) fn member(record: &TokenRecord, state: &MembersState) -> Self {
         let who = Who::Member {
             organisation: record.organisation.clone(),
             name: record.name.clone(),
             token: record.id.clone(),
             role: record.role,
         };
-        Self { who, visibility: Arc::new(visibility(record.role, &record.scopes)) }
+        let (organisation, member) = (record.organisation.clone(), Some(record.name.clone()));
+        let policies = state.policies_of(&Whom { organisation, member, role: Some(record.role) });
+        let visibility = visibility(record.role, &record.scopes).with_policies(policies);
+        Self { who, visibility: Arc::new(visibility), quota: state.quota(&record.organisation) }
     }
 
-    /// Returns the tables that exist for them.
+    /// The same with what `state` says of them now; nothing where they are no longer the same, or see something else.
+    pub(crate) fn renewed(&self, state: &MembersState, now: Timestamp) -> Option<Self> {
+        let Some(token) = self.token() else {
+            let sees_the_same = *self.visibility.policies() == state.policies_of(&Whom::anonymous());
+            return sees_the_same.then(|| Self { quota: state.quota(ANONYMOUS), ..self.clone() });
+        };
+        let record = state.token(token).filter(|record| record.is_valid(now))?;
+        let renewed = Self::member(record, state);
+        (renewed.who == self.who && renewed.visibility == self.visibility).then_some(renewed)
+    }
+
+    /// Returns who shares a quota with them: the members of their organisation, or all people without a token.
+    pub fn shares_with(&self) -> &str {
+        self.organisation().unwrap_or(ANONYMOUS)
+    }
+
+    /// Returns what they may use in a day, together with whom they share it.
+    pub fn quota(&self) -> &Quota {
+        &self.quota
+    }
+
+    /// Returns what of which tables exists for them.
     pub fn visibility(&self) -> &Visibility {
         &self.visibility
     }
@@ -185,7 +214,7 @@ impl Principal {
 fn visibility(role: Role, scopes: &BTreeSet<Scope>) -> Visibility {
     let is_operator = role >= Role::Operator;
     if scopes.contains(&Scope::Everything) {
-        return if is_operator { Visibility::All } else { Visibility::Data };
+        return Visibility::of(if is_operator { Tables::All } else { Tables::Data });
     }
     let namespaces = scopes.iter().filter_map(|scope| match scope {
         Scope::Everything => None,
@@ -193,7 +222,7 @@ fn visibility(role: Role, scopes: &BTreeSet<Scope>) -> Visibility {
         Scope::Namespace(name) if name.as_str() == SYSTEM && !is_operator => None,
         Scope::Namespace(name) => Some(name.clone()),
     });
-    Visibility::Only { namespaces: namespaces.collect(), tables: BTreeSet::new() }
+    Visibility::of(Tables::Only { namespaces: namespaces.collect(), tables: BTreeSet::new() })
 }
 
 #[cfg(test)]

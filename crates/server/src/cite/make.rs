@@ -1,6 +1,7 @@
 //! `POST /api/cite`: makes citations. A query is run over the newest versions; what it read is cited, and so stays readable.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -117,7 +118,10 @@ async fn version_of(
     let target = format!("{wanted}@{}", version.map_or("newest".to_owned(), |version| version.to_string()));
     let failed = |error: StoreError| table::problem(error, &target);
     let was_there = lake.citation(&wanted, version).await.map_err(failed)?.is_pinned;
-    let citation = lake.cite(&wanted, version).await.map_err(failed)?;
+    let mut citation = lake.cite(&wanted, version).await.map_err(failed)?;
+    if asker.principal.visibility().is_partial(&wanted) {
+        table::withhold(&mut citation);
+    }
     let address = base.citation(&citation.table, citation.version);
     let reference = citation.reference(Some(&address));
     let cited = Cited {
@@ -148,8 +152,15 @@ async fn query(state: &State, base: &Base, asker: Asker, request: CiteRequest) -
         parameters: bound,
         limits: AskedLimits::default(),
     };
+    let principal = Arc::clone(&ask.principal);
     let answer = state.front.query_standing(ask, BTreeMap::new()).await?;
     let facts = answer.facts().clone();
+    if let Some(read) = facts.versions.iter().find(|read| principal.visibility().is_partial(&read.table)) {
+        // Others would be shown another answer as the same, or what this one holds.
+        let what =
+            format!("the statement reads `{}`, of which a part is for you: what it gives you is not cited", read.table);
+        return Err(Problem::denied(what).hint("cite the version of the table, or ask somebody who sees all of it"));
+    }
     if !facts.is_repeatable {
         let problem = Problem::bad_request(
             "the statement asks for the time, for chance or for the list of tables, and gives something else each time",

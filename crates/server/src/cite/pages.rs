@@ -12,7 +12,7 @@ use super::signposts::licence_page;
 use super::{Base, data_block, json_ld, page};
 
 /// The page of a version of a table.
-pub(super) fn table(found: &FoundCitation, reference: &Reference, base: &Base) -> Response {
+pub(super) fn table(found: &FoundCitation, reference: &Reference, base: &Base, is_partial: bool) -> Response {
     let citation = &found.citation;
     let (table, version) = (&citation.table, citation.version);
     let facts = html! {
@@ -26,6 +26,13 @@ pub(super) fn table(found: &FoundCitation, reference: &Reference, base: &Base) -
                 strong { "This version is not kept yet." }
                 " It may be removed once newer ones have replaced it. Whoever asks for this page with a token, or sends "
                 code { "POST /api/cite" } ", has it kept for good."
+            }
+        }
+        @if is_partial {
+            dt { "Seen" }
+            dd {
+                "Of this table a part is for you. The citation is of all of it, and so is its fingerprint, which is left out \
+                here; what you read below is your part."
             }
         }
     };

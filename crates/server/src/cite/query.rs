@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::{Path, State as Shared};
 use axum::response::{IntoResponse, Response};
-use hambar_core::ErrorClass;
 use hambar_core::citation::{CitedColumn, QueryCitation};
+use hambar_core::{ErrorClass, TableName};
 use hambar_query::{Parameters, QueryError};
 use http::{HeaderMap, HeaderValue, header};
 use serde::Serialize;
@@ -152,14 +152,18 @@ async fn again(state: &State, asker: Asker, citation: &QueryCitation) -> Result<
     Ok(state.front.query_standing(ask, result::standing(&citation.reads)).await?)
 }
 
-/// Finds the citation, for whoever may see every table that it reads.
+/// Finds the citation, for whoever may see every table that it reads, and all of it: what was cited is made of all.
 async fn find(state: &State, asker: &Asker, id: &str) -> Result<QueryCitation, Problem> {
-    let missing = || Problem::not_found("this citation");
+    let missing = || {
+        let hint = "the citation of a query is shown to those who see all rows and columns of the tables that it reads";
+        Problem::not_found("this citation").hint(hint)
+    };
     if id.len() != ID_CHARACTERS || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(missing());
     }
     let found = state.front.catalogue().lake().query_citation(id).await;
     let found = found.map_err(|error| Problem::new(&FrontError::Query(QueryError::Store(error))))?;
     let visibility = asker.principal.visibility();
-    found.filter(|citation| citation.reads.iter().all(|read| visibility.sees(&read.table))).ok_or_else(missing)
+    let is_whole = |table: &TableName| visibility.sees(table) && !visibility.is_partial(table);
+    found.filter(|citation| citation.reads.iter().all(|read| is_whole(&read.table))).ok_or_else(missing)
 }

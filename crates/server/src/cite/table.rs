@@ -2,6 +2,7 @@
 
 use axum::extract::{Path, State as Shared};
 use axum::response::{IntoResponse, Redirect, Response};
+use hambar_core::citation::Citation;
 use hambar_core::{StoreError, TableName};
 use hambar_lake::{Access, FoundCitation};
 use hambar_query::QueryError;
@@ -58,11 +59,15 @@ pub(super) async fn show(
         return Ok(Redirect::temporary(&address).into_response());
     };
     let shape = Shape::choose(wanted.ending.as_deref(), &headers)?;
-    let found = cited(&state, &asker, &wanted.table, version).await.map_err(|error| problem(error, &target))?;
+    let mut found = cited(&state, &asker, &wanted.table, version).await.map_err(|error| problem(error, &target))?;
+    let is_partial = asker.principal.visibility().is_partial(&wanted.table);
+    if is_partial {
+        withhold(&mut found.citation);
+    }
     let address = base.citation(&wanted.table, version);
     let reference = found.citation.reference(Some(&address));
     let mut response = match shape {
-        Shape::Page => pages::table(&found, &reference, &base),
+        Shape::Page => pages::table(&found, &reference, &base, is_partial),
         Shape::Form(form) => rendered(&reference, form),
     };
     let mut links = Signposts::dataset(&address);
@@ -78,6 +83,11 @@ pub(super) async fn show(
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     headers.insert(header::VARY, HeaderValue::from_static("accept, authorization, cookie"));
     Ok(response)
+}
+
+/// What is made of all rows and columns is not for those who see a part of them.
+pub(super) fn withhold(citation: &mut Citation) {
+    citation.fingerprint = None;
 }
 
 /// The citation as it is, or as whoever asks makes it.

@@ -51,10 +51,10 @@ pub(crate) struct Card {
     pub(crate) run: Option<String>,
     /// When its newest rows were recorded.
     pub(crate) modified: Option<Timestamp>,
-    /// Its rows.
-    pub(crate) rows: u64,
-    /// The bytes of its files.
-    pub(crate) bytes: u64,
+    /// Its rows, for whoever sees all of it.
+    pub(crate) rows: Option<u64>,
+    /// The bytes of its files, for whoever sees all of it.
+    pub(crate) bytes: Option<u64>,
     /// The fingerprint of its content.
     pub(crate) fingerprint: Option<String>,
     /// The published columns, without those that Hambar adds.
@@ -82,13 +82,23 @@ impl Card {
             version: snapshot.version,
             run: snapshot.run.as_ref().map(ToString::to_string),
             modified: snapshot.recorded_at,
-            rows: snapshot.files.iter().map(|file| file.rows).sum(),
-            bytes: snapshot.files.iter().map(|file| file.size).sum(),
+            rows: Some(snapshot.files.iter().map(|file| file.rows).sum()),
+            bytes: Some(snapshot.files.iter().map(|file| file.size).sum()),
             fingerprint: snapshot.properties.get("hambar.fingerprint").cloned(),
             period: coverage::period(&columns, snapshot),
             columns,
             dataset,
         }
+    }
+
+    /// Returns what may be said to somebody: of a table that they see in part nothing that is made of all of it.
+    fn shown(&self, visibility: &Visibility) -> Self {
+        let mut shown = Self { dataset: self.dataset.shown(&self.table, visibility), ..self.clone() };
+        if visibility.is_partial(&self.table) {
+            shown.columns.retain(|column| !visibility.hides(&self.table, &column.name));
+            (shown.rows, shown.bytes, shown.fingerprint, shown.period) = (None, None, None, None);
+        }
+        shown
     }
 
     /// Returns its title: the provider's, or its name.
@@ -140,7 +150,8 @@ impl Cards {
         visibility: &Visibility,
     ) -> Result<Vec<Card>, QueryError> {
         let cards = self.all(catalogue).await?;
-        Ok(cards.iter().filter(|card| visibility.sees(&card.table)).cloned().collect())
+        let seen = cards.iter().filter(|card| visibility.sees(&card.table));
+        Ok(seen.map(|card| card.shown(visibility)).collect())
     }
 
     async fn all(&self, catalogue: &Catalogue) -> Result<Arc<Vec<Card>>, QueryError> {
@@ -173,7 +184,8 @@ pub(crate) async fn card(
     let Some(dataset) = catalogue.datasets().await?.get(table).cloned().filter(|_| visibility.sees(table)) else {
         return Ok(None);
     };
-    look(catalogue.clone(), table.clone(), dataset).await
+    let card = look(catalogue.clone(), table.clone(), dataset).await?;
+    Ok(card.map(|card| card.shown(visibility)))
 }
 
 async fn look(catalogue: Catalogue, table: TableName, dataset: Dataset) -> Result<Option<Card>, QueryError> {
@@ -214,8 +226,8 @@ impl Card {
             version: 3,
             run: Some("r1".to_owned()),
             modified: Some(Timestamp::UNIX_EPOCH),
-            rows: 2,
-            bytes: 100,
+            rows: Some(2),
+            bytes: Some(100),
             fingerprint: Some("2:00ff".to_owned()),
             columns: vec![
                 column("id", DataType::Int64),
@@ -225,5 +237,29 @@ impl Card {
             ],
             period: Some(Period { from: "2000".to_owned(), to: "2024".to_owned() }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hambar_query::{Policies, Policy};
+
+    use super::*;
+
+    #[test]
+    fn of_a_part_nothing_is_said_that_is_made_of_the_whole() {
+        let card = Card::hostile();
+        assert_eq!(card.shown(&Visibility::all()), card);
+        let seen = |policy: Policy| {
+            let policies = Policies::from([(card.table.clone(), policy)]);
+            card.shown(&Visibility::all().with_policies(policies))
+        };
+        let rows = seen(Policy { conditions: ["id = 1".to_owned()].into(), ..Policy::default() });
+        assert_eq!((rows.rows, rows.bytes, rows.fingerprint, rows.period), (None, None, None, None));
+        assert_eq!(rows.columns, card.columns);
+        let columns = seen(Policy { hidden: ["id".to_owned(), "day".to_owned()].into(), ..Policy::default() });
+        let names: Vec<&str> = columns.columns.iter().map(|column| column.name.as_str()).collect();
+        assert_eq!(names, ["value", "note"]);
+        assert!(columns.dataset.key.is_empty() && columns.key().is_empty() && columns.period.is_none());
     }
 }

@@ -243,8 +243,9 @@ fn around(graph: &mut Graph, card: &Card, (period, origin, run): (&str, &str, &s
     }
     if let Some(mut subject) = graph.about(origin, &["dct:ProvenanceStatement"]) {
         let provider = card.dataset.provider.as_deref().unwrap_or("an unnamed provider");
+        let rows = card.rows.map_or(String::new(), |rows| format!(" with {rows} rows"));
         let fingerprint = card.fingerprint.as_deref().map_or(String::new(), |text| format!(", content {text}"));
-        let text = format!("Collected from {provider}; version {} with {} rows{fingerprint}.", card.version, card.rows);
+        let text = format!("Collected from {provider}; version {}{rows}{fingerprint}.", card.version);
         subject.said("rdfs:label", &text, "en");
     }
     if let Some(id) = &card.run
@@ -304,7 +305,9 @@ fn files(graph: &mut Graph, names: &Names<'_>, card: &Card) {
     let said = "The table itself in the format of Delta Lake, with all versions that are kept.";
     offered(graph, names, card, "delta", "Delta Lake", said, &access);
     let Some(mut subject) = graph.about(&names.part(card, "delta"), &[]) else { return };
-    subject.typed("dcat:byteSize", &card.bytes.to_string(), "xsd:nonNegativeInteger");
+    if let Some(bytes) = card.bytes {
+        subject.typed("dcat:byteSize", &bytes.to_string(), "xsd:nonNegativeInteger");
+    }
     subject.link("dcat:mediaType", &format!("{MEDIA_TYPES}application/vnd.apache.parquet"));
 }
 

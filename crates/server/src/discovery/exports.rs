@@ -5,7 +5,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State as Shared};
 use axum::response::{IntoResponse, Response};
 use hambar_core::{StoreError, TableName};
-use hambar_query::{Parameters, QueryError};
+use hambar_query::{Parameters, QueryError, Visibility};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use serde::Deserialize;
 
@@ -103,11 +103,12 @@ pub(super) async fn data(
     let card = found(&state, &asker, &table).await?;
     let ending = uri.path().rsplit('.').next().unwrap_or_default();
     let format = Format::choose(Some(ending), &headers)?;
+    let sql = statement(&state, &card, version, asker.principal.visibility()).await?;
     let ask = Ask {
         principal: asker.principal,
         protocol: Protocol::Http,
         address: asker.address,
-        sql: statement(&state, &card, version).await?,
+        sql,
         parameters: Parameters::none(),
         limits: AskedLimits::default(),
     };
@@ -150,7 +151,12 @@ pub(crate) fn signposts(table: &TableName, version: u64, licence: Option<&str>, 
 }
 
 /// The statement for all rows of the published columns.
-async fn statement(state: &State, card: &Card, version: Option<u64>) -> Result<String, Problem> {
+async fn statement(
+    state: &State,
+    card: &Card,
+    version: Option<u64>,
+    visibility: &Visibility,
+) -> Result<String, Problem> {
     let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     let Some(version) = version else {
         let names: Vec<String> = card.columns.iter().map(|column| quoted(&column.name)).collect();
@@ -161,7 +167,8 @@ async fn statement(state: &State, card: &Card, version: Option<u64>) -> Result<S
         StoreError::Missing { .. } => Problem::not_found(&format!("version {version} of table `{}`", card.table)),
         other => Problem::new(&FrontError::Query(QueryError::Store(other))),
     })?;
-    let fields = snapshot.schema.fields().iter().filter(|field| !field.name().starts_with('_'));
+    let is_shown = |name: &str| !name.starts_with('_') && !visibility.hides(&card.table, name);
+    let fields = snapshot.schema.fields().iter().filter(|field| is_shown(field.name()));
     let names: Vec<String> = fields.map(|field| quoted(field.name())).collect();
     Ok(format!("SELECT {} FROM {} VERSION AS OF {version}", names.join(", "), card.table))
 }

@@ -16,7 +16,7 @@ use arrow_flight::sql::{
 };
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use hambar_core::{Ident, TableName};
+use hambar_core::{Classified as _, ErrorClass, Ident, TableName};
 use hambar_query::{Cause, QueryLimits};
 use tonic::Status;
 
@@ -149,7 +149,8 @@ impl Catalog {
             self.front.catalogue().datasets().await.map_err(|error| status::of(&FrontError::Query(error)))?;
         let mut rows: Vec<(TableName, String, i32)> = Vec::new();
         for table in self.visible(asker).await?.into_iter().filter(wanted) {
-            let key = datasets.get(&table).map(|dataset| dataset.key.as_slice()).unwrap_or_default();
+            let visibility = asker.principal.visibility();
+            let key = datasets.get(&table).map(|dataset| dataset.shown(&table, visibility).key).unwrap_or_default();
             rows.extend(key.iter().zip(1..).map(|(column, place)| (table.clone(), column.clone(), place)));
         }
         let text = |of: fn(&(TableName, String, i32)) -> &str| -> ArrayRef {
@@ -175,6 +176,8 @@ async fn with_columns(front: &QueryFront, asker: &Asker, tables: &[TableName]) -
             Ok(description) => append(&mut builder, table, &super::encode::sent(&description.schema))?,
             // It went in the meantime.
             Err(FrontError::Query(error)) if error.cause() == Cause::Table => {}
+            // Its policy no longer fits it: it cannot be read.
+            Err(FrontError::Query(error)) if error.class() == ErrorClass::Denied => {}
             Err(error) => return Err(status::of(&error)),
         }
     }

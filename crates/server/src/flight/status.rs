@@ -62,6 +62,7 @@ fn code(error: &FrontError) -> Code {
         | FrontError::MemberBusy { .. }
         | FrontError::Busy { .. }
         | FrontError::Waited { .. }
+        | FrontError::Spent { .. }
         | FrontError::Stopping => of_class(error.class()),
     }
 }

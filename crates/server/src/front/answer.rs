@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::admission::Turn;
 use super::running::{Outcome, Record};
 use super::{FrontError, QueryId};
+use crate::access::Used;
 use crate::catalogue::Dataset;
 
 /// The ending of a history's name.
@@ -95,6 +96,11 @@ impl Answer {
         self.record.rows
     }
 
+    /// Returns what the same answer counts when it is sent again.
+    pub(crate) fn used(&self) -> Used {
+        Used { queries: 1, rows: self.record.rows, bytes: self.record.bytes }
+    }
+
     /// Returns the query's id.
     pub fn id(&self) -> QueryId {
         self.record.id
@@ -141,8 +147,7 @@ impl Stream for Answer {
         match rows.poll_next_unpin(context) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(batch))) => {
-                this.record.rows += batch.num_rows() as u64;
-                this.record.bytes += batch.get_array_memory_size() as u64;
+                this.record.sent(batch.num_rows() as u64, batch.get_array_memory_size() as u64);
                 Poll::Ready(Some(Ok(batch)))
             }
             Poll::Ready(Some(Err(error))) => {

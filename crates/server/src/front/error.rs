@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use hambar_core::{Classified, ErrorClass};
 use hambar_query::{Position, QueryError};
+use jiff::Timestamp;
 
-use crate::access::AccessError;
+use crate::access::{AccessError, Measure};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -44,12 +45,34 @@ pub enum FrontError {
         /// The limit.
         limit: Duration,
     },
+    /// The organisation, or all people without a token, have used what they may use in a day.
+    #[error("{whose} {limit} {measure} of the day; they come back at {opens_at}")]
+    Spent {
+        /// Who has used it, as the beginning of a sentence.
+        whose: String,
+        /// What of its quota is used up.
+        measure: Measure,
+        /// The quota.
+        limit: u64,
+        /// When the next day begins.
+        opens_at: Timestamp,
+        /// How long that is from now.
+        wait: Duration,
+    },
     /// The server is going down.
     #[error("the server is going down")]
     Stopping,
 }
 
 impl FrontError {
+    /// Returns after how long the same request may go well, where that is known.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Spent { wait, .. } => Some(*wait),
+            _ => None,
+        }
+    }
+
     /// Returns the place in the statement, where it is known.
     pub fn position(&self) -> Option<Position> {
         match self {
@@ -65,7 +88,7 @@ impl Classified for FrontError {
             Self::Query(error) => error.class(),
             Self::Access(error) => error.class(),
             Self::Role { .. } => ErrorClass::Denied,
-            Self::MemberBusy { .. } | Self::Busy { .. } | Self::Waited { .. } => ErrorClass::Quota,
+            Self::MemberBusy { .. } | Self::Busy { .. } | Self::Waited { .. } | Self::Spent { .. } => ErrorClass::Quota,
             Self::Stopping => ErrorClass::Transient,
         }
     }
@@ -77,6 +100,7 @@ impl Classified for FrontError {
             Self::Role { .. } => None,
             Self::MemberBusy { .. } => Some("wait for your other queries, or cancel one".to_owned()),
             Self::Busy { .. } | Self::Waited { .. } => Some("ask again a little later".to_owned()),
+            Self::Spent { .. } => Some("whoever runs this centre can raise it: `hambar members set-quota`".to_owned()),
             Self::Stopping => Some("ask again, another server may answer".to_owned()),
         }
     }

@@ -17,6 +17,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use super::Protocol;
+use crate::access::Measure;
 
 /// The counters of one server. Clones share them.
 #[derive(Debug, Clone)]
@@ -33,6 +34,7 @@ pub struct Metrics {
     pub(crate) queued: Gauge,
     pub(crate) audit_lost: Counter,
     pub(crate) logins_refused: Counter,
+    spent: Family<MeasureLabel, Counter>,
     changed: Family<TableLabel, Gauge>,
     verified: Family<TableLabel, Gauge>,
     due: Family<TableLabel, Gauge>,
@@ -63,6 +65,11 @@ struct TableLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CacheLabel {
     outcome: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MeasureLabel {
+    measure: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -120,6 +127,8 @@ impl Metrics {
         registry.register("queries_queued", "Queries that wait now", queued.clone());
         registry.register("audit_rows_lost", "Rows of the audit log that could not be kept", audit_lost.clone());
         registry.register("logins_refused", "Requests with a token that is not valid", logins_refused.clone());
+        let spent = Family::default();
+        registry.register("quota_refused", "Requests of organisations whose daily quota was used up", spent.clone());
         let (changed, verified, due, overdue) =
             (Family::default(), Family::default(), Family::default(), Family::default());
         let (leads, runs, runs_waiting, failing) =
@@ -161,6 +170,7 @@ impl Metrics {
             queued,
             audit_lost,
             logins_refused,
+            spent,
         }
     }
 
@@ -178,6 +188,11 @@ impl Metrics {
         let label = ProtocolLabel { protocol: protocol.name().to_owned() };
         self.rows.get_or_create(&label).inc_by(rows);
         self.bytes.get_or_create(&label).inc_by(bytes);
+    }
+
+    /// Counts a request that was refused because a daily quota was used up.
+    pub(crate) fn spent(&self, measure: Measure) {
+        self.spent.get_or_create(&MeasureLabel { measure: measure.name() }).inc();
     }
 
     /// Counts how the results cache did: `cached`, `unchanged` or `miss`.

@@ -5,6 +5,7 @@ mod admission;
 mod answer;
 mod audit;
 mod error;
+mod ledger;
 mod metrics;
 mod running;
 
@@ -21,16 +22,18 @@ use hambar_query::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::access::{AccessError, Authenticator, Principal};
+use crate::access::{AccessError, Authenticator, Principal, Used};
 use crate::catalogue::Catalogue;
 pub use admission::AdmissionLimits;
 use admission::{Admission, Party};
 pub use answer::{Answer, Source, terms};
 pub(crate) use audit::Audit;
 pub use error::FrontError;
+pub(crate) use ledger::Ledger;
+pub use ledger::used_today;
 pub use metrics::{Metrics, ScheduleLoad, TableFreshness};
+use running::{Books, Outcome, Record, Registry};
 pub use running::{Cancelled, QueryId, RunningQuery};
-use running::{Outcome, Record, Registry};
 
 /// Tokens of running queries are checked again after so long.
 const RECHECK_AFTER: Duration = Duration::from_secs(5);
@@ -142,9 +145,7 @@ struct Inner {
     pool: QueryPool,
     ceiling: QueryLimits,
     admission: Admission,
-    registry: Registry,
-    audit: Audit,
-    metrics: Metrics,
+    books: Books,
     catalogue: Catalogue,
     clock: Arc<dyn Clock>,
     stopping: CancellationToken,
@@ -165,16 +166,18 @@ impl QueryFront {
         let ceiling = settings.workers.limits.clone();
         let pool = QueryPool::start(settings.workers, settings.admission.running_max + OWN_WORKERS)?;
         let own = QueryLimits { reader_time_max: None, ..ceiling.clone() };
+        let stopping = CancellationToken::new();
+        // Whoever keeps no audit log writes nothing else either.
+        let ledger = Ledger::start(lake.object_store(), Arc::clone(&clock), audit.is_some(), stopping.clone());
+        let audit = Audit::start(audit, settings.audit_every, metrics.clone());
         let inner = Inner {
             catalogue: Catalogue::new(lake, pool.clone(), own),
             pool,
             ceiling,
             admission: Admission::new(settings.admission),
-            registry: Registry::default(),
-            audit: Audit::start(audit, settings.audit_every, metrics.clone()),
-            metrics,
+            books: Books { registry: Registry::default(), audit, metrics, ledger },
             clock,
-            stopping: CancellationToken::new(),
+            stopping,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -209,7 +212,7 @@ impl QueryFront {
 
     async fn run(&self, id: QueryId, ask: Ask, question: Question) -> Result<Answer, FrontError> {
         let inner = &self.inner;
-        let mut record = Record::start(id, &ask, inner.clock.now(), &inner.registry, &inner.audit, &inner.metrics);
+        let mut record = Record::start(id, &ask, inner.clock.now(), &inner.books);
         let outcome = self.admitted(&ask, &question, &mut record).await;
         match outcome {
             Ok((rows, turn, sources)) => {
@@ -233,6 +236,7 @@ impl QueryFront {
         if self.inner.stopping.is_cancelled() {
             return Err(FrontError::Stopping);
         }
+        self.admit(&ask.principal, &Used { queries: 1, ..Used::default() })?;
         let party = party(&ask.principal);
         let turn = tokio::select! {
             biased;
@@ -281,12 +285,12 @@ impl QueryFront {
 
     /// Returns the queries that `who` may see: their own, and for operators all of them.
     pub fn running(&self, who: &Principal) -> Vec<RunningQuery> {
-        self.inner.registry.list(who)
+        self.inner.books.registry.list(who)
     }
 
     /// Stops a query of `who`, or for operators of anybody.
     pub fn cancel(&self, who: &Principal, id: QueryId) -> Cancelled {
-        self.inner.registry.cancel(who, id)
+        self.inner.books.registry.cancel(who, id)
     }
 
     /// Returns what is declared about tables.
@@ -303,20 +307,37 @@ impl QueryFront {
     pub fn metrics(&self) -> &Metrics {
         let (running, queued) = self.inner.admission.load();
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        self.inner.metrics.running.set(number(running));
-        self.inner.metrics.queued.set(number(queued));
-        &self.inner.metrics
+        self.inner.books.metrics.running.set(number(running));
+        self.inner.books.metrics.queued.set(number(queued));
+        &self.inner.books.metrics
+    }
+
+    /// Lets nobody have another answer whose organisation has used its quota of the day; counts `more` as used.
+    ///
+    /// # Errors
+    /// [`FrontError::Spent`], with the instant when the next day begins.
+    pub(crate) fn admit(&self, principal: &Principal, more: &Used) -> Result<(), FrontError> {
+        let admitted = self.inner.books.ledger.admit(principal, more);
+        if let Err(FrontError::Spent { measure, .. }) = &admitted {
+            self.inner.books.metrics.spent(*measure);
+        }
+        admitted
+    }
+
+    /// Returns what an organisation has used today, as far as this server knows.
+    pub(crate) fn used(&self, organisation: &str) -> Used {
+        self.inner.books.ledger.used(organisation)
     }
 
     /// Writes an answer down that needed no query: `outcome` is `cached` or `unchanged`, `bytes` what was sent.
     pub(crate) fn reused(&self, ask: &Ask, facts: &Facts, outcome: &'static str, bytes: u64) {
         let inner = &self.inner;
-        inner.metrics.cache(outcome);
+        inner.books.metrics.cache(outcome);
         let statement = crate::access::fingerprint(&ask.sql);
         let member = ask.principal.name();
         tracing::info!(%member, protocol = ask.protocol.name(), outcome, %statement, bytes, "query not needed");
         let owned = |text: Option<&str>| Cell::Text(text.map(str::to_owned));
-        inner.audit.add(vec![
+        inner.books.audit.add(vec![
             ("started_at", inner.clock.now().into()),
             ("event", "query".into()),
             ("member", member.into()),
@@ -333,11 +354,11 @@ impl QueryFront {
 
     /// Writes a refused login down. Of many from one address, only the first ones: the rest is counted.
     pub fn login_refused(&self, protocol: Protocol, address: Option<IpAddr>, error: &AccessError) {
-        self.inner.metrics.logins_refused.inc();
+        self.inner.books.metrics.logins_refused.inc();
         if matches!(error, AccessError::Tried) {
             return;
         }
-        self.inner.audit.add(vec![
+        self.inner.books.audit.add(vec![
             ("started_at", self.inner.clock.now().into()),
             ("event", "login".into()),
             ("protocol", protocol.name().into()),
@@ -350,7 +371,7 @@ impl QueryFront {
     pub(crate) fn logged_in(&self, protocol: Protocol, address: Option<IpAddr>, principal: &Principal) {
         let owned = |text: Option<&str>| Cell::Text(text.map(str::to_owned));
         tracing::info!(member = %principal.name(), protocol = protocol.name(), "logged in");
-        self.inner.audit.add(vec![
+        self.inner.books.audit.add(vec![
             ("started_at", self.inner.clock.now().into()),
             ("event", "login".into()),
             ("member", principal.name().into()),
@@ -380,7 +401,7 @@ impl QueryFront {
                 () = self.inner.stopping.cancelled() => return,
                 () = tokio::time::sleep(RECHECK_AFTER) => {}
             }
-            for entry in self.inner.registry.principals() {
+            for entry in self.inner.books.registry.principals() {
                 match authenticator.is_current(&entry.principal).await {
                     Ok(true) => {}
                     Ok(false) => entry.stop.cancel(),
@@ -395,16 +416,17 @@ impl QueryFront {
     pub async fn stop(&self, drain: Duration) {
         self.inner.stopping.cancel();
         let ended = async {
-            while !self.inner.registry.principals().is_empty() {
+            while !self.inner.books.registry.principals().is_empty() {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
         if tokio::time::timeout(drain, ended).await.is_err() {
-            self.inner.registry.cancel_all();
+            self.inner.books.registry.cancel_all();
             // A moment for the streams to say why they end.
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        self.inner.audit.flush().await;
+        self.inner.books.ledger.flush().await;
+        self.inner.books.audit.flush().await;
     }
 }
 

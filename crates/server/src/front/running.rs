@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Ask, Audit, FrontError, Metrics, Protocol};
-use crate::access::{Principal, Role};
+use super::{Ask, Audit, FrontError, Ledger, Metrics, Protocol};
+use crate::access::{Principal, Role, Used};
 
 /// Names a query. Not guessable, and yet no more than a name: stopping it takes the right member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -168,6 +168,15 @@ impl Outcome {
     }
 }
 
+/// Where queries are written down.
+#[derive(Debug, Clone)]
+pub(crate) struct Books {
+    pub(crate) registry: Registry,
+    pub(crate) audit: Audit,
+    pub(crate) metrics: Metrics,
+    pub(crate) ledger: Ledger,
+}
+
 /// One query from its request to its end. Dropped without an outcome, it was abandoned.
 #[derive(Debug)]
 pub(crate) struct Record {
@@ -176,6 +185,7 @@ pub(crate) struct Record {
     registry: Registry,
     audit: Audit,
     metrics: Metrics,
+    ledger: Ledger,
     entry: Entry,
     address: Option<String>,
     since: Instant,
@@ -187,14 +197,8 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn start(
-        id: QueryId,
-        ask: &Ask,
-        now: Timestamp,
-        registry: &Registry,
-        audit: &Audit,
-        metrics: &Metrics,
-    ) -> Self {
+    pub(crate) fn start(id: QueryId, ask: &Ask, now: Timestamp, books: &Books) -> Self {
+        let Books { registry, audit, metrics, ledger } = books.clone();
         let stop = CancellationToken::new();
         let entry = Entry {
             principal: Arc::clone(&ask.principal),
@@ -208,9 +212,10 @@ impl Record {
         Self {
             id,
             stop,
-            registry: registry.clone(),
-            audit: audit.clone(),
-            metrics: metrics.clone(),
+            registry,
+            audit,
+            metrics,
+            ledger,
             entry,
             address: ask.address.map(|address| address.to_string()),
             since: Instant::now(),
@@ -220,6 +225,13 @@ impl Record {
             bytes: 0,
             is_told: false,
         }
+    }
+
+    /// Counts rows that go out.
+    pub(crate) fn sent(&mut self, rows: u64, bytes: u64) {
+        self.rows += rows;
+        self.bytes += bytes;
+        self.ledger.count(&self.entry.principal, &Used { queries: 0, rows, bytes });
     }
 
     pub(crate) fn queued(&mut self) {

@@ -74,12 +74,14 @@ pub(super) async fn search(Shared(state): Shared<State>, asker: Asker, looks: Lo
 /// Lists the tables with their columns.
 pub(super) async fn tables(Shared(state): Shared<State>, asker: Asker) -> Result<Response, Problem> {
     let library = state.pages.librarian.library(state.front.catalogue()).await.map_err(FrontError::Query)?;
+    let visibility = asker.principal.visibility();
     let tables: Vec<Value> = library
-        .visible(asker.principal.visibility())
+        .visible(visibility)
         .map(|entry| {
             let columns = entry.dataset.as_ref().map(|dataset| dataset.columns.as_slice()).unwrap_or_default();
             let columns: Vec<Value> = columns
                 .iter()
+                .filter(|column| !visibility.hides(&entry.table, &column.name))
                 .map(|column| {
                     json!({
                         "name": column.name, "type": column.kind,

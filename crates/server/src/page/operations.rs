@@ -20,7 +20,7 @@ use super::search::{Entry, Library};
 use super::shell::{Place, shell};
 use super::texts::filled;
 use super::visitor::Visitor;
-use crate::access::Role;
+use crate::access::{Measure, Quota, Role, Used};
 use crate::front::{AskedLimits, FrontError, Load, RunningQuery};
 use crate::rest::State;
 use crate::rest::problem::Problem;
@@ -68,11 +68,21 @@ pub(super) async fn page(Shared(state): Shared<State>, visitor: Visitor) -> Resp
     let (runs, failures) = (ask(RUNS).await, ask(FAILURES).await);
     let (providers, hosts) = (ask(PROVIDERS).await, ask(HOSTS).await);
     let running = state.front.running(&visitor.principal);
+    let quotas = match state.authenticator.quotas().await {
+        Ok(quotas) => quotas,
+        Err(failed) => return error::page(&visitor.looks, Some(&visitor), &failed.into()),
+    };
+    let quotas = quotas.into_iter().map(|(name, quota)| {
+        let used = state.front.used(&name);
+        (name, quota, used)
+    });
+    let quotas: Vec<(String, Quota, Used)> = quotas.collect();
     let (looks, t) = (&visitor.looks, visitor.looks.texts());
     let content = html! {
         h1 { (t.nav_operations) }
         hb-refresh data-seconds=(LOOK_AGAIN_SECONDS) {
             (load(looks, state.front.load(), &running))
+            (daily(looks, &quotas))
             (store(&visitor, &library))
             section #failures { h2 { (t.failures) } (failed_runs(looks, &failures)) }
             section #runs { h2 { (t.runs) } (answered(looks, t.runs, &runs)) }
@@ -101,8 +111,8 @@ fn load(looks: &Looks, load: Load<'_>, running: &[RunningQuery]) -> Markup {
         section #queue {
             h2 { (t.queue) }
             dl.cards {
-                (gauge(t.queries_running, load.running, limits.running_max))
-                (gauge(t.queries_waiting, load.queued, limits.queue_max))
+                (gauge(t.queries_running, load.running as u64, limits.running_max as u64))
+                (gauge(t.queries_waiting, load.queued as u64, limits.queue_max as u64))
             }
             h3 { (t.quotas) }
             p.meta { (filled(t.per_member, &[("n", &limits.running_per_member_max.to_string())])) }
@@ -110,7 +120,7 @@ fn load(looks: &Looks, load: Load<'_>, running: &[RunningQuery]) -> Markup {
             dl.cards {
                 @for (organisation, queries) in &of {
                     @match limits.running_per_organisation_max {
-                        Some(most) => (gauge(organisation, *queries, most)),
+                        Some(most) => (gauge(organisation, *queries as u64, most as u64)),
                         None => div.card { dt { (organisation) } dd { (queries) } },
                     }
                 }
@@ -141,7 +151,30 @@ fn load(looks: &Looks, load: Load<'_>, running: &[RunningQuery]) -> Markup {
     }
 }
 
-fn gauge(name: &str, value: usize, most: usize) -> Markup {
+/// What organisations have used of their quotas.
+fn daily(looks: &Looks, quotas: &[(String, Quota, Used)]) -> Markup {
+    let t = looks.texts();
+    let name = |measure: Measure| match measure {
+        Measure::Queries => t.queue,
+        Measure::Rows => t.rows,
+        Measure::Bytes => t.bytes,
+    };
+    html! {
+        section #quotas {
+            h2 { (t.quotas_daily) }
+            @if quotas.is_empty() { p { (t.none) } }
+            dl.cards {
+                @for (organisation, quota, used) in quotas {
+                    @for (measure, limit, used) in quota.limits(used) {
+                        (gauge(&format!("{organisation} · {}", name(measure)), used, limit))
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn gauge(name: &str, value: u64, most: u64) -> Markup {
     html! {
         div.card {
             dt { (name) }
@@ -156,9 +189,10 @@ fn gauge(name: &str, value: usize, most: usize) -> Markup {
 fn store(visitor: &Visitor, library: &Library) -> Markup {
     let (t, language) = (visitor.looks.texts(), visitor.looks.language);
     let mut entries: Vec<&Entry> = library.visible(visitor.principal.visibility()).collect();
-    let bytes = |entry: &Entry| entry.figures.bytes.unwrap_or_default();
+    let figures = |entry: &Entry| entry.figures(visitor.principal.visibility());
+    let bytes = |entry: &Entry| figures(entry).bytes.unwrap_or_default();
     let total: u64 = entries.iter().map(|entry| bytes(entry)).sum();
-    let rows: u64 = entries.iter().filter_map(|entry| entry.figures.rows).sum();
+    let rows: u64 = entries.iter().filter_map(|entry| figures(entry).rows).sum();
     let all = entries.len() as u64;
     entries.sort_by_key(|entry| std::cmp::Reverse(bytes(entry)));
     html! {
@@ -181,7 +215,7 @@ fn store(visitor: &Visitor, library: &Library) -> Markup {
                             tr {
                                 th scope="row" { a href=(format!("/tables/{}", entry.table)) { (entry.table) } }
                                 td.num { (numbers::bytes(language, bytes(entry))) }
-                                td.num { @if let Some(rows) = entry.figures.rows { (numbers::count(language, rows)) } }
+                                td.num { @if let Some(rows) = figures(entry).rows { (numbers::count(language, rows)) } }
                                 td { @if let Some(at) = entry.freshness.changed_at { (numbers::instant(at)) } }
                                 td { @if let Some(at) = entry.freshness.verified_at { (numbers::instant(at)) } }
                             }

@@ -111,6 +111,8 @@ texts! {
     profile_link: "Show it once it is ready", "Покажете го, щом е готов";
     profile_failed: "The profile could not be computed:", "Профилът не можа да бъде изчислен:";
     profile_cut: "Only the first {n} columns are profiled.", "Профилът обхваща само първите {n} колони.";
+    restricted: "Of this table you see a part. What the page shows is made of it; counts, versions and fingerprints of the whole are left out.",
+        "От тази таблица виждате част. Показаното на страницата е направено от нея; броят на редовете, версиите и отпечатъците на цялото са пропуснати.";
     sample: "Sample", "Извадка";
     sample_failed: "The sample could not be read:", "Извадката не можа да бъде прочетена:";
     sample_empty: "The table has no rows.", "Таблицата няма редове.";
@@ -164,6 +166,7 @@ texts! {
     queries_none: "No query is running.", "Няма изпълняващи се заявки.";
     quotas: "Quotas", "Квоти";
     per_member: "Each token runs at most {n} queries at once.", "Всеки токен изпълнява най-много {n} заявки едновременно.";
+    quotas_daily: "Used of the daily quotas (UTC)", "Използвано от дневните квоти (UTC)";
     member: "Member", "Член";
     protocol: "Protocol", "Протокол";
     since: "Began", "Начало";

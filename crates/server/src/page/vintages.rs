@@ -54,11 +54,13 @@ async fn found(state: &State, name: &str, visitor: &Visitor) -> Result<Response,
     // A hidden table takes the way of a missing one.
     state.front.describe(&whole).await.map_err(|error| missing(&table, error))?;
     let datasets = state.front.catalogue().datasets().await.map_err(FrontError::Query)?;
-    let dataset = datasets.get(&table).filter(|dataset| !dataset.key.is_empty());
+    let visibility = visitor.principal.visibility();
+    let dataset = datasets.get(&table).map(|dataset| dataset.shown(&table, visibility));
+    let dataset = dataset.filter(|dataset| !dataset.key.is_empty());
     let t = visitor.looks.texts();
     let content = match dataset {
-        Some(dataset) => match series(state, visitor, &table, dataset).await? {
-            Some(series) => content(state, visitor, dataset, &series).await?,
+        Some(dataset) => match series(state, visitor, &table, &dataset).await? {
+            Some(series) => content(state, visitor, &dataset, &series).await?,
             None => without(&table, t.vintages_none),
         },
         None => without(&table, t.vintages_no_key),

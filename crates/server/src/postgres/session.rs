@@ -363,9 +363,15 @@ impl Session {
 
     /// Says whether whoever opened the session may still ask.
     async fn is_current(&mut self) -> Result<(), Fault> {
-        match self.shared.authenticator.is_current(&self.principal).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Refusal::new("28000", "the token is not valid any more").fatal().into()),
+        match self.shared.authenticator.renewed(&self.principal).await {
+            Ok(Some(principal)) => {
+                self.principal = Arc::new(principal);
+                Ok(())
+            }
+            Ok(None) => {
+                let message = "the token is not valid any more, or another part of the data is for it now";
+                Err(Refusal::new("28000", message).hint("connect again").fatal().into())
+            }
             Err(error) => Err(Refusal::of_access(error).into()),
         }
     }

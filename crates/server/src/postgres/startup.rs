@@ -203,7 +203,10 @@ pub(super) async fn prove(
         out.put_i32(12);
         out.put_slice(signature.as_bytes());
     });
-    let principal = authenticator.proven(&record);
+    let principal = match authenticator.proven(&record).await {
+        Ok(principal) => principal,
+        Err(error) => return Err(Refusal::of_access(error).fatal().into()),
+    };
     // It may have been revoked while it was proven.
     match authenticator.is_current(&principal).await {
         Ok(true) => Ok(principal),

@@ -13,6 +13,7 @@ use ring::digest::{Context, SHA256};
 
 use super::format::Format;
 use super::once::{Once, Turn};
+use crate::access::Used;
 use crate::front::{Ask, Source};
 
 /// Statements whose tables are remembered.
@@ -24,7 +25,7 @@ const ENTRY_BYTES_EXPECTED: u64 = 16 * 1024;
 /// Bytes that an entry costs besides its body.
 const ENTRY_BYTES_OWN: u64 = 512;
 
-/// Names a question: the statement, its values, what exists for the asker, and the limits.
+/// Names a question: the statement, its values, which tables and rows exist for the asker, and the limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Key([u8; 32]);
 
@@ -48,6 +49,8 @@ pub(crate) struct Whole {
     /// Where the next page is.
     pub(crate) next: Option<String>,
     pub(crate) body: Bytes,
+    /// What it counts each time it is sent.
+    pub(crate) used: Used,
 }
 
 #[derive(Debug, Clone)]

@@ -18,6 +18,7 @@ use super::cache::Whole;
 use super::encode::{EncodeError, Encoder, Head, Rest, Tail, terms_of};
 use super::format::Format;
 use super::problem::{self, Problem};
+use crate::access::Used;
 use crate::front::{Answer, AskedLimits, FrontError, Source};
 
 /// An answer of at most so many bytes is sent whole, with its length and with everything known about it.
@@ -122,6 +123,7 @@ pub(crate) fn pack(
     answer: Answer,
 ) -> Result<Delivery, Problem> {
     let mut whole = unfilled(format, sources, tail);
+    whole.used = answer.used();
     match rest {
         Rest::Bytes(body) => {
             whole.body = Bytes::from(body);
@@ -151,7 +153,8 @@ pub(crate) fn page_response(
 
 fn unfilled(format: Format, sources: Arc<[Source]>, tail: Tail) -> Whole {
     let Tail { truncated, next } = tail;
-    Whole { status: status(format, truncated), format, truncated, sources, next, body: Bytes::new() }
+    let (status, body, used) = (status(format, truncated), Bytes::new(), Used::default());
+    Whole { status, format, truncated, sources, next, body, used }
 }
 
 fn file_response(whole: &Whole, file: std::fs::File, guard: impl Send + 'static) -> Result<Response, Problem> {

@@ -37,9 +37,9 @@ pub(crate) struct PageQuery {
 pub(crate) async fn begin(state: &State, ask: Ask, format: Format, rows: u64) -> Result<Response, Problem> {
     let rows = checked(rows)?;
     let own = OwnLimits::of(&ask.limits, state.front.ceiling());
-    let member = ask.principal.counted_as();
+    let asker = std::sync::Arc::clone(&ask.principal);
     let answer = state.front.query(ask).await?;
-    let spool = state.spools.keep(member, answer, own)?;
+    let spool = state.spools.keep(&asker, answer, own)?;
     let first = page(&spool, 0, rows, format).await;
     if first.is_err() {
         state.spools.release(&spool);
@@ -81,7 +81,7 @@ fn found(state: &State, asker: &Asker, id: &str) -> Result<std::sync::Arc<Spool>
     // What may be seen may have changed since.
     let visibility = asker.principal.visibility();
     let is_visible = spool.facts.versions.iter().all(|read| visibility.sees(&read.table));
-    if is_visible { Ok(spool) } else { Err(gone()) }
+    if is_visible && spool.policies == *visibility.policies() { Ok(spool) } else { Err(gone()) }
 }
 
 fn checked(rows: u64) -> Result<u64, Problem> {

@@ -10,7 +10,7 @@ use crate::access::AccessError;
 use crate::front::FrontError;
 
 /// After so many seconds a refused request may be tried again.
-const RETRY_AFTER_SECONDS: u32 = 2;
+const RETRY_AFTER_SECONDS: u64 = 2;
 
 /// What went wrong, as `application/problem+json`.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
@@ -38,6 +38,9 @@ struct Content {
     /// The place in the statement, both counted from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<Place>,
+    /// Seconds after which the request may go well, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
 }
 
 /// A place in a statement.
@@ -53,8 +56,11 @@ impl Problem {
     /// Makes the problem of an error.
     pub(crate) fn new(error: &FrontError) -> Self {
         // Causes inside the store may name paths and hosts, which are for the log.
+        let retry_after = error.retry_after().map(|wait| wait.as_secs().saturating_add(1));
         let detail = if note(error) { "the server could not answer".to_owned() } else { Chain(error).to_string() };
-        Self::build(status(error), error.class(), detail, error.hint(), error.position())
+        let mut problem = Self::build(status(error), error.class(), detail, error.hint(), error.position());
+        problem.0.retry_after = retry_after;
+        problem
     }
 
     /// A request that cannot be understood.
@@ -124,6 +130,7 @@ impl Problem {
             class: class.name(),
             hint,
             position: position.map(|position| Place { line: position.line, column: position.column }),
+            retry_after: None,
         }))
     }
 }
@@ -140,7 +147,7 @@ pub(crate) fn note(error: &FrontError) -> bool {
 fn status(error: &FrontError) -> StatusCode {
     match error {
         FrontError::Access(AccessError::Needed | AccessError::Token) => StatusCode::UNAUTHORIZED,
-        FrontError::MemberBusy { .. } => StatusCode::TOO_MANY_REQUESTS,
+        FrontError::MemberBusy { .. } | FrontError::Spent { .. } => StatusCode::TOO_MANY_REQUESTS,
         FrontError::Busy { .. } | FrontError::Waited { .. } | FrontError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         FrontError::Role { .. } => StatusCode::FORBIDDEN,
         FrontError::Query(_) | FrontError::Access(_) => of_class(error.class()),
@@ -191,6 +198,7 @@ impl From<AccessError> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.status();
+        let retry_after = self.0.retry_after.unwrap_or(RETRY_AFTER_SECONDS);
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
@@ -200,7 +208,7 @@ impl IntoResponse for Problem {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"hambar\""));
         }
         if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
         }
         response
     }

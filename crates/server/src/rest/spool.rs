@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::deliver::OwnLimits;
 use super::encode::{EncodeError, Head};
 use super::problem::Problem;
+use crate::access::Principal;
 use crate::front::{Answer, FrontError};
 
 /// Rows and bytes that are gathered before they are written.
@@ -67,6 +68,8 @@ pub(crate) struct Spool {
     pub(crate) head: Head,
     /// The tables that it was made from.
     pub(crate) facts: hambar_query::Facts,
+    /// Which of their rows and columns.
+    pub(crate) policies: hambar_query::Policies,
     member: String,
     file: Arc<File>,
     written: Mutex<Written>,
@@ -121,12 +124,13 @@ impl Spools {
         Self { shared: Arc::new(Shared { settings, kept: Mutex::default(), bytes: AtomicU64::new(0), pages }) }
     }
 
-    /// Keeps an answer of `member` under its query's id.
-    pub(crate) fn keep(&self, member: String, answer: Answer, own: OwnLimits) -> Result<Arc<Spool>, Problem> {
+    /// Keeps an answer for whoever asked, under its query's id.
+    pub(crate) fn keep(&self, asker: &Principal, answer: Answer, own: OwnLimits) -> Result<Arc<Spool>, Problem> {
         let settings = &self.shared.settings;
         let head = Head { query: answer.id().to_string(), schema: answer.schema(), sources: answer.sources().to_vec() };
         let made = std::fs::create_dir_all(&settings.folder).and_then(|()| tempfile::tempfile_in(&settings.folder));
         let file = made.map_err(|error| failed(error.into()))?;
+        let member = asker.counted_as();
         let mut kept = self.shared.kept();
         let own_count = kept.values().filter(|spool| spool.member == member).count();
         if own_count >= settings.per_member_max {
@@ -136,6 +140,7 @@ impl Spools {
         }
         let spool = Arc::new(Spool {
             facts: answer.facts().clone(),
+            policies: asker.visibility().policies().clone(),
             member,
             file: Arc::new(file),
             written: Mutex::new(Written { pieces: Vec::new(), rows: 0, bytes: 0, end: None, used_at: Instant::now() }),

@@ -272,6 +272,7 @@ async fn answered_before(
     let (mut response, outcome, bytes) = if cache::has(headers, &tag) {
         (StatusCode::NOT_MODIFIED.into_response(), "unchanged", 0)
     } else if let Some(whole) = state.results.answer(&tag) {
+        state.front.admit(&ask.principal, &whole.used)?;
         (deliver::whole_response(&whole, ()), "cached", whole.body.len() as u64)
     } else {
         return Ok(None);

@@ -70,9 +70,11 @@ pub(crate) async fn list(Shared(state): Shared<State>, asker: Asker) -> Result<R
     let catalogue = state.front.catalogue();
     let datasets = catalogue.datasets().await.map_err(crate::FrontError::Query)?;
     let tables = catalogue.tables().await.map_err(crate::FrontError::Query)?;
-    let visible = tables.iter().filter(|table| asker.principal.visibility().sees(table));
+    let visibility = asker.principal.visibility();
+    let declared = |table| datasets.get(table).map(|dataset| dataset.shown(table, visibility));
+    let visible = tables.iter().filter(|table| visibility.sees(table));
     let listed: Vec<Listed> =
-        visible.map(|table| Listed { table: table.to_string(), dataset: datasets.get(table).cloned() }).collect();
+        visible.map(|table| Listed { table: table.to_string(), dataset: declared(table) }).collect();
     Ok(Json(listed).into_response())
 }
 
@@ -99,7 +101,7 @@ pub(crate) async fn schema(
     let schema = TableSchema {
         table: table.to_string(),
         version: description.facts.versions.first().map(|read| read.version),
-        dataset: datasets.get(&table).cloned(),
+        dataset: datasets.get(&table).map(|dataset| dataset.shown(&table, asker.principal.visibility())),
         columns: columns.collect(),
     };
     Ok(Json(schema).into_response())
@@ -135,9 +137,10 @@ pub(crate) async fn rows(
 /// Returns what puts the rows of a table into an order: its key, where whoever asks may see the table at all.
 async fn order(state: &State, asker: &Asker, table: &TableName) -> Result<Order, Problem> {
     let datasets = state.front.catalogue().datasets().await.map_err(crate::FrontError::Query)?;
-    let key = datasets.get(table).map(|dataset| dataset.key.clone()).unwrap_or_default();
+    let visibility = asker.principal.visibility();
+    let key = datasets.get(table).map(|dataset| dataset.shown(table, visibility).key).unwrap_or_default();
     // A hidden table takes the way of a missing one.
-    if !key.is_empty() && asker.principal.visibility().sees(table) {
+    if !key.is_empty() && visibility.sees(table) {
         return Ok(Order::Key(key));
     }
     let ask = whole_table(asker, Protocol::Http, table);

@@ -10,6 +10,7 @@ mod finding;
 mod flight;
 mod forms;
 mod page;
+mod policies;
 mod postgres;
 mod results;
 mod saved;

@@ -10,7 +10,7 @@ use crate::support::{Ran, Workshop, setting, snapshot_of};
 /// What no page may hold as it is.
 const HOSTILE: &str = "<script>alert(1)</script>";
 /// What a browser says that it takes.
-const BROWSER: (&str, &str) = ("accept", "text/html,application/xhtml+xml,*/*;q=0.8");
+pub(super) const BROWSER: (&str, &str) = ("accept", "text/html,application/xhtml+xml,*/*;q=0.8");
 
 /// A page, as the administrator sees it.
 #[track_caller]
@@ -52,7 +52,7 @@ fn publish_hostile(served: &Served) {
 }
 
 /// Waits until the page knows of something.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(super) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let since = Instant::now();
     while !is_so() {
         assert!(since.elapsed() < Duration::from_secs(60), "{what}");

@@ -34,6 +34,14 @@ pub(crate) struct Facts {
     fingerprint: Option<String>,
 }
 
+impl Facts {
+    /// What may be told to whoever sees only a part of the table.
+    pub(super) fn without_counts(&self) -> Self {
+        let (versions, versions_all) = (Vec::new(), 0);
+        Self { versions, versions_all, rows: None, bytes: None, fingerprint: None, ..self.clone() }
+    }
+}
+
 /// The facts of the tables that were looked at.
 #[derive(Debug)]
 pub(crate) struct FactsCache {

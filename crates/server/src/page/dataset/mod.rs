@@ -20,8 +20,10 @@ use http::StatusCode;
 use maud::html;
 
 use super::error;
+use super::search::details::CodeList;
 use super::shell::{Place, shell};
 use super::visitor::Visitor;
+use crate::catalogue::Dataset;
 use crate::cite::{Base, data_block};
 use crate::discovery::{dataset_json_ld, signposts};
 use crate::front::{AskedLimits, FrontError};
@@ -56,6 +58,12 @@ pub(super) struct Subject<'a> {
     version: Option<u64>,
     columns: Vec<ColumnInfo>,
     entry: Option<&'a super::search::Entry>,
+    /// What is declared about what the visitor sees of it.
+    dataset: Option<Dataset>,
+    /// The codes of its columns, as far as they may be shown.
+    code_lists: Vec<CodeList>,
+    /// Whether the visitor sees only a part of it.
+    is_restricted: bool,
     facts: Arc<Facts>,
     /// Nothing for tables that belong to another one and have no versions of their own for readers.
     profile: Option<profile::State>,
@@ -103,8 +111,14 @@ async fn found(state: &State, name: &str, visitor: &Visitor, base: Result<Base, 
     let (catalogue, visibility) = (state.front.catalogue(), visitor.principal.visibility());
     let json_ld = dataset_json_ld(catalogue, &table, visibility, &base, &state.settings.centre).await;
     let json_ld = json_ld.map_err(FrontError::Query)?;
+    let is_restricted = visibility.is_partial(&table);
+    // The log of a table tells of all of it.
+    let facts = if is_restricted { Arc::new(facts.without_counts()) } else { facts };
     let entry = library.entry(&table);
-    let subject = Subject { table, version, columns, entry, facts, profile, sample };
+    let code_lists = entry.map(|entry| entry.figures(visibility).code_lists.clone()).unwrap_or_default();
+    let dataset = entry.and_then(|entry| entry.dataset.as_ref()).map(|dataset| dataset.shown(&table, visibility));
+    let subject =
+        Subject { table, version, columns, entry, dataset, code_lists, is_restricted, facts, profile, sample };
     let title = entry.map_or_else(|| subject.table.to_string(), super::search::Entry::title);
     let content = html! {
         (view::content(visitor, &subject, &base, state.front.now()))

@@ -13,12 +13,8 @@ pub(super) fn pictures(looks: &Looks, subject: &Subject<'_>, title: &str) -> Mar
     let charted = Charted {
         source: &source,
         columns: &subject.columns,
-        key: subject
-            .entry
-            .and_then(|entry| entry.dataset.as_ref())
-            .map(|dataset| dataset.key.as_slice())
-            .unwrap_or_default(),
-        code_lists: subject.entry.map(|entry| entry.figures.code_lists.as_slice()).unwrap_or_default(),
+        key: subject.dataset().map(|dataset| dataset.key.as_slice()).unwrap_or_default(),
+        code_lists: &subject.code_lists,
     };
     let (chart, map) = (charted.chart(), charted.map());
     html! {

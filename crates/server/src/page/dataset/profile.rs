@@ -1,5 +1,5 @@
-//! The profile of a table: what its columns hold, computed once for each version by queries like anybody's. A page waits
-//! for it for a moment; after that it is shown to whoever looks next.
+//! The profile of a table: what its columns hold, computed once for each version and policy by queries like anybody's. A
+//! page waits for it for a moment; after that it is shown to whoever looks next.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use futures::TryStreamExt as _;
 use hambar_core::{Classified as _, ErrorClass, TableName};
+use hambar_query::Policy;
 use quick_cache::sync::Cache;
 use tokio::sync::OnceCell;
 
@@ -64,10 +65,13 @@ pub(super) enum State {
 /// A profile, or why there cannot be one for this version.
 type Computed = Result<Arc<Profile>, String>;
 
+/// A version of a table, and what is seen of it.
+type Place = (TableName, u64, Option<Policy>);
+
 /// The profiles of a server.
 #[derive(Debug)]
 pub(crate) struct Profiles {
-    kept: Cache<(TableName, u64), Arc<OnceCell<Computed>>>,
+    kept: Cache<Place, Arc<OnceCell<Computed>>>,
 }
 
 impl Default for Profiles {
@@ -80,7 +84,9 @@ impl Profiles {
     /// Returns the profile of a version of a table as far as it is after `patience`. Whoever asks first pays for it with
     /// a turn of theirs; it goes on without them.
     pub(super) async fn get(&self, front: &QueryFront, visitor: &Visitor, wanted: Wanted, patience: Duration) -> State {
-        let place = (wanted.table.clone(), wanted.version);
+        // Whoever sees something else has another profile.
+        let policy = visitor.principal.visibility().policy(&wanted.table).cloned();
+        let place = (wanted.table.clone(), wanted.version, policy);
         let made: Result<_, std::convert::Infallible> = self.kept.get_or_insert_with(&place, || Ok(Arc::default()));
         let Ok(cell) = made;
         if let Some(known) = cell.get() {

@@ -48,6 +48,7 @@ pub(super) fn content(visitor: &Visitor, subject: &Subject<'_>, base: &Base, now
             @if let Some(description) = dataset.and_then(|dataset| dataset.description.as_ref()) {
                 p.description { (description) }
             }
+            @if subject.is_restricted { p.note { (t.restricted) } }
             (cards(looks, subject))
             p.actions {
                 a href=(address("/sql", &[("q", &format!("SELECT * FROM {} LIMIT 100", subject.table))])) {
@@ -73,7 +74,7 @@ pub(super) fn content(visitor: &Visitor, subject: &Subject<'_>, base: &Base, now
 
 impl Subject<'_> {
     pub(super) fn dataset(&self) -> Option<&Dataset> {
-        self.entry?.dataset.as_ref()
+        self.dataset.as_ref()
     }
 }
 
@@ -111,7 +112,6 @@ fn cards(looks: &Looks, subject: &Subject<'_>) -> Markup {
 fn columns(looks: &Looks, subject: &Subject<'_>) -> Markup {
     let t = looks.texts();
     let key = subject.dataset().map(|dataset| dataset.key.as_slice()).unwrap_or_default();
-    let lists = subject.entry.map(|entry| entry.figures.code_lists.as_slice()).unwrap_or_default();
     html! {
         section #columns {
             h2 { (t.columns) }
@@ -130,7 +130,7 @@ fn columns(looks: &Looks, subject: &Subject<'_>) -> Markup {
                                 }
                                 td { code { (kind(column)) } }
                                 td { @if let Some(unit) = &column.unit { (unit) } }
-                                td { (meaning(looks, column, lists)) }
+                                td { (meaning(looks, column, &subject.code_lists)) }
                             }
                         }
                     }

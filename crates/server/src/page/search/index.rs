@@ -109,13 +109,14 @@ impl Builder {
 }
 
 impl Index {
-    /// Returns the tables in which every word of `question` is found, in any place; nothing where it has no words.
-    pub(crate) fn search(&self, question: &str) -> HashMap<u32, Match> {
+    /// Returns the tables in which every word of `question` is found, in any place that is `shown`; nothing where it has no
+    /// words.
+    pub(crate) fn search(&self, question: &str, shown: impl Fn(u32, Found) -> bool) -> HashMap<u32, Match> {
         let mut words = words(question);
         words.truncate(WORDS_MAX);
         let mut matches: Option<HashMap<u32, Match>> = None;
         for word in &words {
-            let best = self.best(word);
+            let best = self.best(word, &shown);
             matches = Some(match matches {
                 None => best,
                 Some(before) => before
@@ -133,11 +134,14 @@ impl Index {
     }
 
     /// The best place of a word, or of words that begin with it, in each table.
-    fn best(&self, word: &str) -> HashMap<u32, Match> {
+    fn best(&self, word: &str, shown: impl Fn(u32, Found) -> bool) -> HashMap<u32, Match> {
         let first = self.terms.partition_point(|term| term.word.as_ref() < word);
         let mut best: HashMap<u32, Match> = HashMap::new();
         let following = self.terms.get(first..).unwrap_or_default();
         for term in following.iter().take_while(|term| term.word.starts_with(word)) {
+            if !shown(term.table, term.found) {
+                continue;
+            }
             let is_whole = term.word.len() == word.len();
             let rank = term.found.weight() * if is_whole { 2 } else { 1 };
             let this = Match { rank, found: term.found, text: term.text };
@@ -174,7 +178,7 @@ mod tests {
 
     fn found(question: &str) -> Vec<(u32, Found, String)> {
         let index = index();
-        let mut all: Vec<(u32, Match)> = index.search(question).into_iter().collect();
+        let mut all: Vec<(u32, Match)> = index.search(question, |_, _| true).into_iter().collect();
         all.sort_by_key(|(table, found)| (std::cmp::Reverse(found.rank), *table));
         all.iter().map(|(table, found)| (*table, found.found, index.text(found).to_owned())).collect()
     }
@@ -195,6 +199,16 @@ mod tests {
         assert_eq!(found("бълг"), [(0, Found::Code, "BGR Bulgaria".to_owned())]);
         assert_eq!(found("bgr product"), [(0, Found::Title, "Gross domestic product".to_owned())]);
         assert_eq!(found("COUNTRY weight"), [(1, Found::Description, "Gross weight by country".to_owned())]);
+    }
+
+    #[test]
+    fn a_place_that_is_not_shown_finds_nothing() {
+        let found = |question: &str| {
+            let found = index().search(question, |table, found| (table, found) != (0, Found::Code));
+            found.into_iter().map(|(table, found)| (table, found.found)).collect::<Vec<_>>()
+        };
+        assert!(found("bgr").is_empty() && found("bgr product").is_empty());
+        assert_eq!(found("domestic"), [(0, Found::Title)]);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! The catalogue as people look through it: every table with what is known of it, found by words and narrowed by facets.
-//! Whoever asks finds and counts only what exists for him.
+//! Whoever asks finds and counts only what exists for him; of tables of which he sees only some rows, what is declared.
 
 pub(super) mod details;
 mod fold;
@@ -33,7 +33,7 @@ pub(super) struct Entry {
     pub(super) table: TableName,
     pub(super) dataset: Option<Dataset>,
     pub(super) freshness: Freshness,
-    pub(super) figures: Arc<Figures>,
+    figures: Arc<Figures>,
     /// The countries that its rows are about, by their codes of two letters.
     countries: BTreeSet<&'static str>,
 }
@@ -117,9 +117,15 @@ impl Entry {
         self.dataset.as_ref()?.licence.as_deref()
     }
 
-    /// Its values of a facet.
-    fn values(&self, facet: Facet, now: Timestamp) -> Vec<&str> {
+    /// What its rows hold: nothing for whoever sees only a part of it.
+    pub(super) fn figures(&self, visibility: &Visibility) -> Arc<Figures> {
+        if visibility.is_partial(&self.table) { Arc::default() } else { Arc::clone(&self.figures) }
+    }
+
+    /// Its values of a facet, for whoever sees this much of it.
+    fn values(&self, facet: Facet, visibility: &Visibility, now: Timestamp) -> Vec<&str> {
         match facet {
+            Facet::Country if visibility.is_partial(&self.table) => Vec::new(),
             Facet::Provider => self.provider().into_iter().collect(),
             Facet::Topic => vec![self.table.namespace.as_str()],
             Facet::Country => self.countries.iter().copied().collect(),
@@ -173,7 +179,18 @@ impl Library {
     /// Returns what matches a wish, the best first; without words in the order of titles.
     pub(super) fn select(&self, visibility: &Visibility, wish: &Wish, now: Timestamp) -> Selection<'_> {
         let has_words = !wish.words.trim().is_empty();
-        let matches: HashMap<u32, Match> = if has_words { self.index.search(&wish.words) } else { HashMap::new() };
+        // Codes and series are values, and columns are columns, of which not all are shown to everybody.
+        let shown = |number: u32, found: Found| {
+            let entry = self.entries.get(number as usize);
+            let policy = entry.and_then(|entry| visibility.policy(&entry.table));
+            match found {
+                Found::Code | Found::Series => policy.is_none(),
+                Found::Column => policy.is_none_or(|policy| policy.hidden.is_empty()),
+                _ => true,
+            }
+        };
+        let matches: HashMap<u32, Match> =
+            if has_words { self.index.search(&wish.words, shown) } else { HashMap::new() };
         let mut hits = Vec::new();
         let mut counts: BTreeMap<Facet, BTreeMap<&str, usize>> = BTreeMap::new();
         for (number, entry) in (0..).zip(&self.entries) {
@@ -184,13 +201,13 @@ impl Library {
             let fails: Vec<Facet> = wish
                 .filters
                 .iter()
-                .filter(|(facet, wanted)| !entry.values(**facet, now).contains(&wanted.as_str()))
+                .filter(|(facet, wanted)| !entry.values(**facet, visibility, now).contains(&wanted.as_str()))
                 .map(|(facet, _)| *facet)
                 .collect();
             for facet in Facet::ALL {
                 // Its own filter set aside: the counts say what another choice would give.
                 if fails.iter().all(|failed| *failed == facet) {
-                    for value in entry.values(facet, now) {
+                    for value in entry.values(facet, visibility, now) {
                         *counts.entry(facet).or_default().entry(value).or_default() += 1;
                     }
                 }

@@ -1,5 +1,7 @@
 //! Tables are found by their words, narrowed by facets, and only for whoever may see them.
 
+use hambar_query::{Policy, Tables};
+
 use super::details::CodeList;
 use super::*;
 
@@ -59,7 +61,7 @@ fn names(visibility: &Visibility, words: &str, filters: &[(Facet, &str)]) -> Vec
 
 #[test]
 fn words_and_facets_narrow() {
-    let all = Visibility::Data;
+    let all = Visibility::of(Tables::Data);
     assert_eq!(names(&all, "", &[]), ["demo.gdp", "secret.gdp", "demo.energy"]);
     assert_eq!(names(&all, "gdp", &[]), ["demo.gdp", "secret.gdp"]);
     assert_eq!(names(&all, "ЕНЕРГ", &[]), ["demo.energy"]);
@@ -74,21 +76,39 @@ fn words_and_facets_narrow() {
 
 #[test]
 fn what_is_hidden_is_neither_found_nor_counted() {
-    let only = Visibility::Only { namespaces: BTreeSet::from(["demo".parse().unwrap()]), tables: BTreeSet::new() };
+    let only = Tables::Only { namespaces: BTreeSet::from(["demo".parse().unwrap()]), tables: BTreeSet::new() };
+    let only = Visibility::of(only);
     assert_eq!(names(&only, "gdp", &[]), ["demo.gdp"]);
     assert!(names(&only, "published", &[]).is_empty());
     let library = library();
     let selection = library.select(&only, &Wish::default(), at("2026-01-31T12:00:00Z"));
     assert!(!format!("{:?}", selection.facets).contains("Ministry"), "{:?}", selection.facets);
     // What the centre says about itself is not data, whoever asks.
-    assert_eq!(library.visible(&Visibility::All).count(), 3);
+    assert_eq!(library.visible(&Visibility::all()).count(), 3);
+}
+
+#[test]
+fn values_of_rows_that_are_hidden_are_neither_found_nor_counted() {
+    let gdp: TableName = "demo.gdp".parse().unwrap();
+    let policy = Policy { conditions: ["country = 'BGR'".to_owned()].into(), ..Policy::default() };
+    let some = Visibility::of(Tables::Data).with_policies(BTreeMap::from([(gdp.clone(), policy)]));
+    assert_eq!(names(&some, "gdp", &[]), ["demo.gdp", "secret.gdp"], "it is found by what is declared of it");
+    for words in ["rou", "bgr", "румъния", "gdp rou"] {
+        assert!(names(&some, words, &[]).is_empty(), "{words}");
+    }
+    assert_eq!(names(&some, "", &[(Facet::Country, "BG")]), ["demo.energy"]);
+    let library = library();
+    let selection = library.select(&some, &Wish::default(), at("2026-01-31T12:00:00Z"));
+    assert_eq!(selection.facets[&Facet::Country], [("BG".to_owned(), 1), ("GR".to_owned(), 1)]);
+    let entry = library.entry(&gdp).unwrap();
+    assert!(entry.figures(&some).code_lists.is_empty() && !entry.figures(&Visibility::all()).code_lists.is_empty());
 }
 
 #[test]
 fn counts_say_what_another_choice_would_give() {
     let library = library();
     let wish = Wish { words: String::new(), filters: BTreeMap::from([(Facet::Provider, "Eurostat".to_owned())]) };
-    let selection = library.select(&Visibility::Data, &wish, at("2026-01-31T12:00:00Z"));
+    let selection = library.select(&Visibility::of(Tables::Data), &wish, at("2026-01-31T12:00:00Z"));
     let counts = |facet: Facet| selection.facets[&facet].clone();
     assert_eq!(selection.hits.len(), 1);
     assert_eq!(counts(Facet::Provider).len(), 3, "its own filter does not hide the other providers");

@@ -4,6 +4,7 @@
 mod abuse;
 mod access;
 mod clients;
+mod policies;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,13 +36,13 @@ fn served(settings: &str) -> Served {
 }
 
 /// A client with a token.
-struct Client {
-    runtime: Runtime,
-    sql: FlightSqlServiceClient<Channel>,
+pub(super) struct Client {
+    pub(super) runtime: Runtime,
+    pub(super) sql: FlightSqlServiceClient<Channel>,
 }
 
 impl Client {
-    fn new(served: &Served, token: &str) -> Self {
+    pub(super) fn new(served: &Served, token: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let endpoint = Endpoint::from_shared(format!("http://{}", served.flight())).unwrap();
         let channel = runtime.block_on(endpoint.connect()).unwrap();
@@ -51,22 +52,22 @@ impl Client {
     }
 
     /// What a statement is answered.
-    fn ask(&mut self, sql: &str) -> Result<Vec<RecordBatch>, Status> {
+    pub(super) fn ask(&mut self, sql: &str) -> Result<Vec<RecordBatch>, Status> {
         let info = self.info(sql)?;
         self.rows(&info)
     }
 
-    fn info(&mut self, sql: &str) -> Result<FlightInfo, Status> {
+    pub(super) fn info(&mut self, sql: &str) -> Result<FlightInfo, Status> {
         self.runtime.block_on(self.sql.execute(sql.to_owned(), None)).map_err(status)
     }
 
-    fn rows(&mut self, info: &FlightInfo) -> Result<Vec<RecordBatch>, Status> {
+    pub(super) fn rows(&mut self, info: &FlightInfo) -> Result<Vec<RecordBatch>, Status> {
         self.runtime.block_on(rows(&mut self.sql, info)).map_err(status)
     }
 
     /// The rows of an answer that must come.
     #[track_caller]
-    fn told(&mut self, info: Result<FlightInfo, FlightError>) -> RecordBatch {
+    pub(super) fn told(&mut self, info: Result<FlightInfo, FlightError>) -> RecordBatch {
         let info = info.unwrap();
         let schema = columns(&info);
         let batches = self.rows(&info).unwrap();
@@ -80,7 +81,7 @@ impl Client {
         batches[0].column(0).as_primitive::<Int64Type>().value(0)
     }
 
-    fn act(&mut self, name: &str, body: Vec<u8>) -> Result<Option<arrow_flight::Result>, Status> {
+    pub(super) fn act(&mut self, name: &str, body: Vec<u8>) -> Result<Option<arrow_flight::Result>, Status> {
         let action = Action { r#type: name.to_owned(), body: body.into() };
         self.runtime.block_on(async {
             let mut results = self.sql.do_action(action).await.map_err(status)?;
@@ -89,18 +90,21 @@ impl Client {
     }
 }
 
-async fn rows(sql: &mut FlightSqlServiceClient<Channel>, info: &FlightInfo) -> Result<Vec<RecordBatch>, FlightError> {
+pub(super) async fn rows(
+    sql: &mut FlightSqlServiceClient<Channel>,
+    info: &FlightInfo,
+) -> Result<Vec<RecordBatch>, FlightError> {
     let ticket = info.endpoint[0].ticket.clone().unwrap();
     sql.do_get(ticket).await?.try_collect().await
 }
 
 /// The columns that were announced.
-fn columns(info: &FlightInfo) -> SchemaRef {
+pub(super) fn columns(info: &FlightInfo) -> SchemaRef {
     Arc::new(info.clone().try_decode_schema().unwrap())
 }
 
 #[track_caller]
-fn status(error: FlightError) -> Status {
+pub(super) fn status(error: FlightError) -> Status {
     match error {
         FlightError::Tonic(status) => *status,
         other => panic!("{other}"),
@@ -108,7 +112,7 @@ fn status(error: FlightError) -> Status {
 }
 
 /// The texts of a column.
-fn texts(batch: &RecordBatch, column: &str) -> Vec<String> {
+pub(super) fn texts(batch: &RecordBatch, column: &str) -> Vec<String> {
     let column = batch.column_by_name(column).unwrap_or_else(|| panic!("{column} in {:?}", batch.schema()));
     column.as_string::<i32>().iter().map(|text| text.unwrap_or("NULL").to_owned()).collect()
 }
@@ -339,11 +343,13 @@ fn a_query_is_cancelled_by_its_member_and_by_nobody_else() {
 
 impl Client {
     /// Another connection of the same member.
-    fn sql_again(&self, served: &Served) -> FlightSqlServiceClient<Channel> {
+    pub(super) fn sql_again(&self, served: &Served) -> FlightSqlServiceClient<Channel> {
         let endpoint = Endpoint::from_shared(format!("http://{}", served.flight())).unwrap();
         let channel = self.runtime.block_on(endpoint.connect()).unwrap();
         let mut sql = FlightSqlServiceClient::new(channel);
-        sql.set_token(self.sql.token().cloned().unwrap());
+        if let Some(token) = self.sql.token() {
+            sql.set_token(token.clone());
+        }
         sql
     }
 }
