@@ -9,6 +9,7 @@ mod client;
 mod finding;
 mod flight;
 mod forms;
+mod matrix;
 mod page;
 mod policies;
 mod postgres;

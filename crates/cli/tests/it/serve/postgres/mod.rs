@@ -1,9 +1,9 @@
 //! The Postgres protocol as its clients meet it: psql, psycopg and SQLAlchemy against one server, and peers that keep to
 //! nothing.
 
+mod access;
 mod hostile;
 mod introspection;
-mod matrix;
 
 use std::process::Command;
 
@@ -29,7 +29,7 @@ fn psql(served: &Served, user: &str, password: &str, arguments: &[&str]) -> Ran 
     Ran::of(command.env("PGPASSWORD", password).args(["-X", "-U", user, "-d", &target]).args(arguments))
 }
 
-fn has_psql() -> bool {
+pub(super) fn has_psql() -> bool {
     if Command::new("psql").arg("--version").output().is_ok_and(|output| output.status.success()) {
         return true;
     }
