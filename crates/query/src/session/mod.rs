@@ -29,7 +29,7 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::execution::{SessionState, SessionStateDefaults};
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt;
 use hambar_lake::Lake;
@@ -145,7 +145,7 @@ impl QueryEngine {
     pub fn execute(&self, prepared: Prepared) -> Result<RowStream, QueryError> {
         let Prepared { sql, plan, state, facts, limits } = prepared;
         let schema = rows::plain_schema(&plan.schema());
-        let batches = execute_stream(plan, state.task_ctx());
+        let batches = rows::run(plan, state.task_ctx(), &schema);
         let batches = batches.map_err(|error| advice::placed(QueryError::from_run(&error), &sql))?;
         let is_truncated = Arc::new(AtomicBool::new(false));
         let mut cut = Cut {
@@ -153,13 +153,9 @@ impl QueryEngine {
             bytes_left: limits.result_bytes_max,
             is_truncated: Arc::clone(&is_truncated),
         };
-        let shape = Arc::clone(&schema);
-        let rows = batches
-            .map(move |batch| {
-                let batch = batch.map_err(|error| QueryError::from_run(&error))?;
-                rows::plain_batch(&batch, &shape).map_err(|error| QueryError::from_run(&error.into()))
-            })
-            .scan(false, move |has_failed, batch| {
+        let rows = batches.map(|batch| batch.map_err(|error| QueryError::from_run(&error))).scan(
+            false,
+            move |has_failed, batch| {
                 let next = match batch {
                     _ if *has_failed => None,
                     Ok(batch) => cut.take(batch).map(Ok),
@@ -169,7 +165,8 @@ impl QueryEngine {
                     }
                 };
                 futures::future::ready(next)
-            });
+            },
+        );
         let rows = RowStream::new(schema, facts, is_truncated, rows.boxed());
         Ok(rows.map_error(move |error| advice::placed(error, &sql)))
     }

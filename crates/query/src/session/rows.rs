@@ -5,9 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringBuilder, StringViewArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use datafusion::error::DataFusionError;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_plan::stream::RecordBatchReceiverStream;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream_partitioned};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 
@@ -114,22 +119,57 @@ pub(crate) fn plain_schema(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
-/// A view keeps its whole buffer alive and sends it along; a plain array is only its rows.
-pub(crate) fn plain_batch(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let columns: Result<Vec<ArrayRef>, _> = batch
-        .columns()
-        .iter()
-        .zip(schema.fields())
-        .map(|(column, field)| {
-            if column.data_type() == field.data_type() {
-                Ok(Arc::clone(column))
-            } else {
-                cast(column, field.data_type())
+/// Starts a plan whose rows are made plain by the tasks of its partitions, side by side with whoever reads them.
+pub(crate) fn run(
+    plan: Arc<dyn ExecutionPlan>,
+    context: Arc<TaskContext>,
+    schema: &SchemaRef,
+) -> Result<SendableRecordBatchStream, DataFusionError> {
+    let partitions = execute_stream_partitioned(plan, context)?;
+    let mut all = RecordBatchReceiverStream::builder(Arc::clone(schema), partitions.len().max(1));
+    for mut rows in partitions {
+        let (send, schema) = (all.tx(), Arc::clone(schema));
+        all.spawn(async move {
+            while let Some(batch) = rows.next().await {
+                let batch = plain_batch(&batch?, &schema)?;
+                if send.send(Ok(batch)).await.is_err() {
+                    break;
+                }
             }
-        })
-        .collect();
-    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(Arc::clone(schema), columns?, &options)
+            Ok(())
+        });
+    }
+    Ok(all.build())
+}
+
+/// A view keeps its whole buffer alive and sends it along; a plain array is only its rows.
+fn plain_batch(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let columns = batch.columns().iter().zip(schema.fields());
+    let columns = columns.map(|(column, field)| plain_column(column, field.data_type()));
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::clone(schema), columns.collect::<Result<Vec<ArrayRef>, _>>()?, &options)
+}
+
+fn plain_column(column: &ArrayRef, kind: &DataType) -> Result<ArrayRef, ArrowError> {
+    if column.data_type() == kind {
+        return Ok(Arc::clone(column));
+    }
+    match (column.as_string_view_opt(), kind) {
+        (Some(texts), DataType::Utf8) => plain_texts(texts),
+        _ => cast(column, kind),
+    }
+}
+
+/// As `cast`, which lets its buffer grow text by text.
+fn plain_texts(texts: &StringViewArray) -> Result<ArrayRef, ArrowError> {
+    let bytes = texts.iter().flatten().map(str::len).sum::<usize>();
+    if i32::try_from(bytes).is_err() {
+        // It says what does not fit.
+        return cast(texts, &DataType::Utf8);
+    }
+    let mut plain = StringBuilder::with_capacity(texts.len(), bytes);
+    plain.extend(texts);
+    Ok(Arc::new(plain.finish()))
 }
 
 /// The plain type where DataFusion works on views.

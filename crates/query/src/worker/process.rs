@@ -14,6 +14,11 @@ use super::{Setup, WorkerSettings};
 use crate::error::QueryError;
 use crate::question::Question;
 
+/// Bytes of rows on their way: a worker makes the next ones while its parent takes these. What Linux gives to everybody
+/// (`pipe(7)`, `pipe-max-size`).
+#[cfg(target_os = "linux")]
+const PIPE_BYTES: i32 = 1024 * 1024;
+
 /// A worker that says nothing is killed this long after its query's deadline.
 pub(super) const GRACE: Duration = Duration::from_secs(2);
 
@@ -52,6 +57,11 @@ impl Worker {
             .spawn()
             .map_err(|error| failed("start", &error))?;
         let output = child.stdout.take().ok_or_else(|| failed("start", &"its output is not a pipe"))?;
+        #[cfg(target_os = "linux")]
+        {
+            // Where a user has no more room for pipes, rows go through a small one.
+            let _ = nix::fcntl::fcntl(&output, nix::fcntl::FcntlArg::F_SETPIPE_SZ(PIPE_BYTES));
+        }
         let input = child.stdin.take().ok_or_else(|| failed("start", &"its input is not a pipe"))?;
         Ok(Self {
             child,
