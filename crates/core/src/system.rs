@@ -111,6 +111,8 @@ const RUNS: &[(&str, Kind)] = &[
     ("hambar_version", Kind::Text),
     // character encoding of what was decoded, found or declared; NULL where nothing was, or where it was no text
     ("encoding", Kind::Text),
+    // columns that were not as declared: new ones, those that are gone, those that became wider
+    ("drift", Kind::Text),
 ];
 
 const FETCHES: &[(&str, Kind)] = &[

@@ -39,6 +39,14 @@ pub enum FormatKind {
     SdmxJson,
 }
 
+impl FormatKind {
+    /// Says whether a body names only the columns that have a value somewhere in it, as an SDMX message does: a column that
+    /// is absent is empty then, not gone.
+    pub fn is_sparse(&self) -> bool {
+        matches!(self, Self::SdmxMl | Self::SdmxJson)
+    }
+}
+
 /// Compression around the whole file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -149,6 +149,9 @@ async fn supervised(context: &Context, arguments: &RunArguments, run: RunId) -> 
     }
     let report = runner.run_as(run, pipeline, &cancel).await;
     println!("{}", serde_json::to_string(&ReportLine::of(&report))?);
+    if let Some(drift) = report.drift.text() {
+        tracing::warn!(pipeline = %report.pipeline, drift, "the columns are not as declared");
+    }
     for warning in &report.warnings {
         tracing::warn!(pipeline = %report.pipeline, warning, "run");
     }
@@ -277,6 +280,9 @@ pub(crate) fn tell(report: &RunReport) {
                 eprintln!("hint: {hint}");
             }
         }
+    }
+    if let Some(drift) = report.drift.text() {
+        eprintln!("warning: {name}: the columns are not as declared; {drift}");
     }
     for warning in &report.warnings {
         eprintln!("warning: {name}: {warning}");

@@ -7,6 +7,7 @@ mod cite;
 mod crash;
 mod demo;
 mod disk;
+mod drift;
 mod learnt;
 mod network;
 mod readers;

@@ -25,7 +25,7 @@ pub use columns::table_columns;
 
 use crate::error::DecodeError;
 use crate::record::{Conformed, DecodeReport, SourceBatch};
-use crate::spec::{ColumnRule, DecodeJob, FormatKind};
+use crate::spec::{ColumnRule, DecodeJob};
 use cast::CellRule;
 use columns::Mapping;
 use reject::Rejects;
@@ -130,9 +130,8 @@ impl Conformer {
             self.report.columns_missing =
                 missing.map(|rule| rule.source.clone().unwrap_or_else(|| rule.name.to_string())).collect();
         }
-        // An SDMX message names only the concepts that have a value somewhere in it: one that is absent is empty, not
-        // gone. What a row cannot do without is `required`.
-        let is_sparse = matches!(self.job.format.kind, FormatKind::SdmxMl | FormatKind::SdmxJson);
+        // What a row of a sparse format cannot do without is `required`.
+        let is_sparse = self.job.format.kind.is_sparse();
         let is_gone = |rule: &ColumnRule| !self.seen.contains(rule.name.as_str()) && (rule.required || !is_sparse);
         let has_lost_columns = self.report.records > 0 && self.job.columns.iter().any(is_gone);
         if self.job.on_drift == OnDrift::Fail && has_lost_columns {

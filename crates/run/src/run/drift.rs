@@ -7,6 +7,8 @@ use arrow::compute::cast;
 use arrow::datatypes::{Field, Schema};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use hambar_core::{ColumnSpec, ColumnType, Ident, TableSpec};
+use hambar_decode::DecodeReport;
+use hambar_decode::spec::DecodeJob;
 
 /// A spec that takes a batch, and what was changed for it.
 #[derive(Debug, Clone, PartialEq)]
@@ -109,6 +111,17 @@ pub(crate) fn stamp_rejects(
         }
     }
     RecordBatch::try_new(batch.schema(), columns).map_err(|error| error.to_string())
+}
+
+/// Returns the columns of the key that a decoded body did not have, as the source calls them. In a sparse format they may be
+/// empty everywhere.
+pub(crate) fn lost_keys(spec: &TableSpec, job: &DecodeJob, report: &DecodeReport) -> Vec<String> {
+    if job.format.kind.is_sparse() {
+        return Vec::new();
+    }
+    let keys = job.columns.iter().filter(|rule| spec.key.contains(&rule.name));
+    let names = keys.map(|rule| rule.source.clone().unwrap_or_else(|| rule.name.to_string()));
+    names.filter(|name| report.columns_missing.contains(name)).collect()
 }
 
 #[cfg(test)]

@@ -114,6 +114,14 @@ pub enum RunError {
     /// Everything was to be read again in mode `append`.
     #[error("mode `append` would add all rows a second time")]
     Twice,
+    /// A column of the key is gone: every row would be another one than before.
+    #[error("slice `{slice}` has no column `{columns}` any more, which identifies its rows")]
+    KeyGone {
+        /// The slice.
+        slice: SliceId,
+        /// The columns, as the source called them.
+        columns: String,
+    },
     /// Columns kept changing while the run was reading.
     #[error("the source's columns changed {times} times within one run")]
     Drifting {
@@ -185,7 +193,7 @@ impl Classified for RunError {
             }
             Self::Rejects { .. } | Self::NothingFits { .. } => ErrorClass::Data,
             Self::NotAll | Self::Twice => ErrorClass::Config,
-            Self::Drifting { .. } => ErrorClass::Drift,
+            Self::Drifting { .. } | Self::KeyGone { .. } => ErrorClass::Drift,
             Self::Archive { .. } | Self::Manifest { .. } => ErrorClass::Store,
             Self::Replay { .. } => ErrorClass::Config,
             Self::Again { failure, .. } => failure.class,
@@ -210,6 +218,9 @@ impl Classified for RunError {
                  `[format]` do not fit it"
                     .to_owned(),
             ),
+            Self::KeyGone { .. } => {
+                Some("give the name under which it comes now as the `source` of its `[[columns]]`".to_owned())
+            }
             Self::NotAll => Some("use mode `upsert` with a key, or `append`".to_owned()),
             Self::Twice => Some("remove the table first, or derive it again with `hambar rebuild`".to_owned()),
             Self::Incomplete { .. } => Some("the table was left as it was; the next run tries again".to_owned()),

@@ -14,7 +14,7 @@ use hambar_decode::DecodeReport;
 use hambar_decode::spec::DecodeJob;
 use hambar_fetch::FetchError;
 
-use super::drift::{align, stamp_rejects, widen};
+use super::drift::{align, lost_keys, stamp_rejects, widen};
 use super::error::RunError;
 use super::feed::{Feed, FeedItem};
 use super::log::RunLog;
@@ -387,9 +387,15 @@ impl<'a, 'b> Reading<'a, 'b> {
             let place = format!("page {} of slice `{slice}`", page.number);
             return Err(RunError::Incomplete { place, announced, decoded: report.records });
         }
+        let lost = lost_keys(&self.spec, &page.page.job, report);
+        if !lost.is_empty() {
+            return Err(RunError::KeyGone { slice, columns: lost.join("`, `") });
+        }
         self.work[page.work].count(report);
         self.log.rows_received += report.records;
-        self.log.drift.join(&report.columns_added, &report.columns_missing);
+        let is_sparse = page.page.job.format.kind.is_sparse();
+        let missing = if is_sparse { &[][..] } else { &report.columns_missing };
+        self.log.drift.join(&report.columns_added, missing);
         self.log.encoded(report.encoding.as_deref());
         let (declared, landed) = (&self.context.pipeline.job.format, &page.page.landed);
         let line = PageLine {

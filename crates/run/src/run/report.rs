@@ -10,8 +10,8 @@ use jiff::Timestamp;
 
 use super::error::RunError;
 
-/// Characters of evidence that a report keeps.
-const EVIDENCE_CHARS_MAX: usize = 2_000;
+/// Characters of each text that a report keeps.
+const TEXT_CHARS_MAX: usize = 2_000;
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +93,14 @@ pub struct Drift {
 }
 
 impl Drift {
+    /// Says in one text of bounded length what changed; nothing where nothing did.
+    pub fn text(&self) -> Option<String> {
+        let parts = [("not declared", &self.added), ("missing", &self.missing), ("wider", &self.widened)];
+        let told = parts.into_iter().filter(|(_, names)| !names.is_empty());
+        let told: Vec<String> = told.map(|(what, names)| format!("{what}: `{}`", names.join("`, `"))).collect();
+        (!told.is_empty()).then(|| bounded(told.join("; ")))
+    }
+
     pub(crate) fn join(&mut self, added: &[String], missing: &[String]) {
         for (list, names) in [(&mut self.added, added), (&mut self.missing, missing)] {
             for name in names {
@@ -140,11 +148,14 @@ pub struct RunReport {
 impl RunReport {
     /// Returns the evidence as one text of bounded length.
     pub fn evidence_text(&self) -> String {
-        let text = self.evidence.join("; ");
-        match text.char_indices().nth(EVIDENCE_CHARS_MAX) {
-            None => text,
-            Some((end, _)) => format!("{}…", &text[..end]),
-        }
+        bounded(self.evidence.join("; "))
+    }
+}
+
+fn bounded(text: String) -> String {
+    match text.char_indices().nth(TEXT_CHARS_MAX) {
+        None => text,
+        Some((end, _)) => format!("{}…", &text[..end]),
     }
 }
 
@@ -176,6 +187,7 @@ pub(crate) fn run_row(report: &RunReport, host: &HostInfo) -> RecordBatch {
         ("pid", u64::from(host.pid).into()),
         ("hambar_version", host.version.clone().into()),
         ("encoding", report.encoding.clone().into()),
+        ("drift", report.drift.text().into()),
     ];
     if let Some(class) = report.outcome.class() {
         row.push(("error_class", class.name().into()));

@@ -78,6 +78,7 @@ pub struct WriteSpec {
     pub partition_by: Vec<Ident>,
     /// When the source's columns are not the declared ones. `fail`: the run fails. `add_columns`: new ones are added as
     /// text. `widen`: types may widen too. `quarantine`: rows that do not fit are rejected, the rest is published.
+    /// A column that is gone is empty from then on, except with `fail`; the key's columns must always be there.
     #[serde(default = "fail")]
     #[schemars(with = "OnDriftWord")]
     pub on_drift: OnDrift,
