@@ -69,7 +69,7 @@ impl Http {
         let answer = tokio::time::timeout(self.config.first_byte.min(rest), self.client.execute(asked)).await;
         let response = match answer {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(self.sending_error(&shown, error)),
+            Ok(Err(error)) => return Err(sending_error(&self.config, &shown, error)),
             Err(_) if rest < self.config.first_byte => {
                 return Err(FetchError::Timeout { url: shown, limit: "total", after: self.config.total });
             }
@@ -92,40 +92,6 @@ impl Http {
         Err(FetchError::Limit { url: url.to_owned(), limit: "header limit", value, unit: "bytes" })
     }
 
-    fn sending_error(&self, url: &str, error: reqwest::Error) -> FetchError {
-        let url = url.to_owned();
-        if error.is_connect() && error.is_timeout() {
-            return FetchError::Timeout { url, limit: "connect", after: self.config.connect };
-        }
-        let error = error.without_url();
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-        while let Some(link) = cause {
-            if let Some(forbidden) = link.downcast_ref::<ForbiddenName>() {
-                return FetchError::Denied { url, reason: forbidden.reason.clone() };
-            }
-            if let Some(what) = link.downcast_ref::<std::io::Error>().and_then(untrusted) {
-                return FetchError::Untrusted { url, what };
-            }
-            if let Some(broken) = link.downcast_ref::<hyper::Error>() {
-                if broken.is_parse_too_large() {
-                    // The client does not say which of its two limits it was.
-                    let value = self.config.header_count_max as u64;
-                    return FetchError::Limit {
-                        url,
-                        limit: "header limit",
-                        value,
-                        unit: "headers, or of 400 KiB in all,",
-                    };
-                }
-                if broken.is_parse() {
-                    return FetchError::Unexpected { url, what: format!("the answer is not HTTP: {broken}") };
-                }
-            }
-            cause = link.source();
-        }
-        FetchError::Connection { url, source: Box::new(error) }
-    }
-
     async fn open_partial(&self, request: &Request, redactor: &Redactor) -> Result<Option<Partial>, FetchError> {
         if !request.resumable || request.is_confidential || request.method != Method::GET {
             return Ok(None);
@@ -134,6 +100,36 @@ impl Http {
         let opened = Partial::open(self.landing.spool_dir(), request, &shown).await;
         opened.map_err(|source| FetchError::Landing { url: shown, source })
     }
+}
+
+/// Why a request could not be sent, or was not answered.
+pub(crate) fn sending_error(config: &FetchConfig, url: &str, error: reqwest::Error) -> FetchError {
+    let url = url.to_owned();
+    if error.is_connect() && error.is_timeout() {
+        return FetchError::Timeout { url, limit: "connect", after: config.connect };
+    }
+    let error = error.without_url();
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(link) = cause {
+        if let Some(forbidden) = link.downcast_ref::<ForbiddenName>() {
+            return FetchError::Denied { url, reason: forbidden.reason.clone() };
+        }
+        if let Some(what) = link.downcast_ref::<std::io::Error>().and_then(untrusted) {
+            return FetchError::Untrusted { url, what };
+        }
+        if let Some(broken) = link.downcast_ref::<hyper::Error>() {
+            if broken.is_parse_too_large() {
+                // The client does not say which of its two limits it was.
+                let value = config.header_count_max as u64;
+                return FetchError::Limit { url, limit: "header limit", value, unit: "headers, or of 400 KiB in all," };
+            }
+            if broken.is_parse() {
+                return FetchError::Unexpected { url, what: format!("the answer is not HTTP: {broken}") };
+            }
+        }
+        cause = link.source();
+    }
+    FetchError::Connection { url, source: Box::new(error) }
 }
 
 #[async_trait]
@@ -315,7 +311,11 @@ fn headers(hop: &Hop, partial: Option<&Partial>, request: &Request) -> Result<He
     Ok(headers)
 }
 
-fn insert<'a>(headers: &'a mut HeaderMap, name: &str, value: &str) -> Result<&'a mut HeaderValue, FetchError> {
+pub(crate) fn insert<'a>(
+    headers: &'a mut HeaderMap,
+    name: &str,
+    value: &str,
+) -> Result<&'a mut HeaderValue, FetchError> {
     let wrong = |what: &str| FetchError::Config {
         key: format!("header `{name}`"),
         reason: format!("has {what} that cannot be sent"),
@@ -330,7 +330,7 @@ fn config_error(key: &str, reason: String) -> FetchError {
     FetchError::Config { key: key.to_owned(), reason }
 }
 
-fn proxy_url(text: &str) -> Result<Url, FetchError> {
+pub(crate) fn proxy_url(text: &str) -> Result<Url, FetchError> {
     let wrong = |reason: &str| config_error("fetch.proxy", reason.to_owned());
     let url = Url::parse(text).map_err(|_| wrong("is not a URL"))?;
     if !matches!(url.scheme(), "http" | "https" | "socks5" | "socks5h") || url.host_str().is_none() {
@@ -342,7 +342,11 @@ fn proxy_url(text: &str) -> Result<Url, FetchError> {
     Ok(url)
 }
 
-fn client(config: &FetchConfig, proxy: Option<Url>, rule: &AddressRule) -> Result<reqwest::Client, FetchError> {
+pub(crate) fn client(
+    config: &FetchConfig,
+    proxy: Option<Url>,
+    rule: &AddressRule,
+) -> Result<reqwest::Client, FetchError> {
     // An error means that a provider is installed already, which is what we want.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let own = config.ca_file.as_deref().map(certificates).transpose()?.unwrap_or_default();

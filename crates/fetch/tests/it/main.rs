@@ -8,6 +8,7 @@
 
 mod breaker;
 mod conditional;
+mod direct;
 mod faults;
 mod redirects;
 mod replay;
