@@ -39,6 +39,7 @@ const QUARANTINED: &[(&str, &[&str])] = &[
     ("deltalake-core", &[]),
     ("reqwest", &["hambar-fetch"]),
     ("axum", &["hambar-server"]),
+    ("opentelemetry-proto", &["hambar-server"]),
 ];
 
 #[test]

@@ -19,6 +19,7 @@ mod demo;
 mod errors;
 mod output;
 mod progress;
+mod telemetry;
 
 use std::collections::BTreeMap;
 use std::io::Write;

@@ -21,4 +21,4 @@ pub use postgres::{POSTGRES_SETTINGS, POSTGRES_TYPES, POSTGRES_VERSION, Postgres
 pub use question::{Description, Facts, PARAMETERS_MAX, ParameterType, Parameters, Question, VersionRead};
 pub use session::{Prepared, QueryEngine, RowStream};
 pub use visibility::{Policies, Policy, Tables, Visibility};
-pub use worker::{QueryPool, QueryWorkers, StoreAddress, WorkerSettings, child_main};
+pub use worker::{Progress, QueryPool, QueryWorkers, StoreAddress, Told, WorkerSettings, child_main};

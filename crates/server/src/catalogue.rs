@@ -10,7 +10,7 @@ use arrow::datatypes::TimestampMicrosecondType;
 use futures::TryStreamExt;
 use hambar_core::{ErrorClass, TableName};
 use hambar_lake::Lake;
-use hambar_query::{QueryError, QueryLimits, QueryPool, Question, RowStream, Visibility};
+use hambar_query::{Progress, QueryError, QueryLimits, QueryPool, Question, RowStream, Visibility};
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::Mutex;
@@ -158,7 +158,7 @@ impl Catalogue {
             return Ok(Arc::default());
         }
         let question = Question::new(STATEMENT, self.limits.clone());
-        let rows = self.pool.run(&question, CancellationToken::new()).await?;
+        let rows = self.pool.run(&question, CancellationToken::new(), Progress::default()).await?;
         let version = rows.versions().first().map_or(0, |read| read.version);
         let mut datasets = BTreeMap::new();
         // Tables without their terms would be served as if there were none.
@@ -181,7 +181,7 @@ impl Catalogue {
         stop: &CancellationToken,
     ) -> Result<Vec<RecordBatch>, QueryError> {
         let question = Question::new(sql, limits.at_most(&self.limits));
-        let rows = self.pool.run(&question, stop.child_token()).await?;
+        let rows = self.pool.run(&question, stop.child_token(), Progress::default()).await?;
         all(rows, "the answer").await
     }
 }

@@ -13,6 +13,7 @@ mod net;
 mod page;
 mod postgres;
 mod rest;
+mod trace;
 
 pub use access::{
     ANONYMOUS, AccessError, Anonymous, Authenticator, ColumnPolicy, Measure, Members, MembersState, NewToken,
@@ -30,3 +31,4 @@ pub use front::{
 pub use net::{Accepted, ConnectionLimits, Listener, NetError, Security, ServerTls, Stalling, TlsFiles, load_tls};
 pub use postgres::{POSTGRES_ALPN, PostgresSettings, serve_postgres};
 pub use rest::{HttpSettings, ResultSettings, openapi_document, router, serve_http};
+pub use trace::{Collector, Exporter, Parents, Reply, Service, Span, SpanValue, TraceSettings, Tracer};

@@ -16,6 +16,7 @@ use hambar_run::schedule::{
     Scheduler, Timing, plan,
 };
 use hambar_run::{HostInfo, Pipeline};
+use hambar_server::Tracer;
 use jiff::Timestamp;
 
 use super::ledger::StoreLedger;
@@ -23,6 +24,7 @@ use super::run::cancel_on_signal;
 use crate::args::ScheduleArguments;
 use crate::context::{Context, counted};
 use crate::output;
+use crate::telemetry::{Telemetry, TracedLauncher};
 
 /// A scheduler that stands by looks so often whether the one that leads still does.
 const STANDBY_EVERY: Duration = Duration::from_secs(5);
@@ -55,15 +57,17 @@ pub(crate) async fn schedule(context: &Context, arguments: &ScheduleArguments) -
         return list(context, arguments).await;
     }
     let stop = cancel_on_signal();
-    let scheduler = scheduler(context, context.lake(Access::ReadWrite).await?)?;
+    let telemetry = Telemetry::start(context)?;
+    let scheduler = scheduler(context, context.lake(Access::ReadWrite).await?, &telemetry.tracer)?;
     let declared = folder(context)?.declared();
     println!("looking after {}; Ctrl-C stops", counted(declared.jobs.len(), "job"));
     scheduler.run(stop).await;
+    telemetry.stop().await;
     Ok(())
 }
 
 /// Makes the scheduler of these settings over `lake`.
-pub(crate) fn scheduler(context: &Context, lake: Lake) -> Result<Scheduler> {
+pub(crate) fn scheduler(context: &Context, lake: Lake, tracer: &Tracer) -> Result<Scheduler> {
     let settings = &context.config.schedule;
     let launcher = ProcessLauncher {
         program: crate::context::own_program()?,
@@ -71,6 +75,7 @@ pub(crate) fn scheduler(context: &Context, lake: Lake) -> Result<Scheduler> {
         limits: settings.limits(),
         clock: Arc::clone(&context.clock),
     };
+    let launcher = TracedLauncher { inner: launcher, tracer: tracer.clone() };
     let this = hambar_lake::HostInfo::this_process();
     Ok(Scheduler::new(Parts {
         objects: lake.object_store(),

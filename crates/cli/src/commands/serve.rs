@@ -13,8 +13,8 @@ use hambar_query::QueryLimits;
 use hambar_run::schedule::{Overview, Role};
 use hambar_server::{
     AdmissionLimits, Anonymous, Authenticator, ConnectionLimits, FrontSettings, HttpSettings, Listener, Members,
-    Metrics, QueryFront, ResultSettings, ScheduleLoad, Security, SessionKey, TableFreshness, TlsFiles, load_tls,
-    router, serve_http,
+    Metrics, QueryFront, ResultSettings, ScheduleLoad, Security, SessionKey, TableFreshness, TlsFiles, Tracer,
+    load_tls, router, serve_http,
 };
 use jiff::Timestamp;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -28,6 +28,7 @@ use super::query::worker_settings;
 use crate::args::ServeArguments;
 use crate::config::ServerConfig;
 use crate::context::Context;
+use crate::telemetry::Telemetry;
 
 /// The protocols that TLS clients may choose.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -52,10 +53,11 @@ pub(crate) async fn serve(context: &Context, arguments: &ServeArguments) -> Resu
     let flight = FlightPort::bind(&settings, security, connections).await?;
     let postgres = PostgresPort::bind(&settings, security, connections).await?;
     raise_descriptors();
+    let telemetry = Telemetry::start(context)?;
     let access = if settings.audit { Access::ReadWrite } else { Access::ReadOnly };
     let lake = context.lake(access).await?;
     let audit = settings.audit.then(|| Arc::new(lake.clone()) as Arc<dyn TableStore>);
-    let front_settings = front_settings(context, &settings)?;
+    let front_settings = front_settings(context, &settings, &telemetry.tracer)?;
     let spill = front_settings.workers.spill.clone();
     let front = QueryFront::start(front_settings, lake.clone(), audit, Arc::clone(&context.clock))?;
     let authenticator = authenticator(context, &settings, &lake, &front)?;
@@ -67,7 +69,7 @@ pub(crate) async fn serve(context: &Context, arguments: &ServeArguments) -> Resu
         true => Duty::Run,
         false => Duty::Watch,
     };
-    let schedules = start_schedules(context, &lake, access, duty, (front.metrics().clone(), stop.clone())).await?;
+    let schedules = start_schedules(context, &lake, access, duty, (&front, stop.clone())).await?;
     println!("listening on {scheme}://{}", listener.address());
     let flight = flight.map(|port| port.serve(front.clone(), authenticator.clone(), http.clone(), stop.clone()));
     let flight = OptionFuture::from(flight.transpose()?);
@@ -93,6 +95,8 @@ pub(crate) async fn serve(context: &Context, arguments: &ServeArguments) -> Resu
         tracing::warn!("connections were cut that did not close in time");
     }
     schedules.await.context("the scheduler ended badly")?;
+    // After everything that is traced.
+    telemetry.stop().await;
     watched.await.context("the watch over tokens ended badly")
 }
 
@@ -140,7 +144,7 @@ async fn start_schedules(
     lake: &Lake,
     access: Access,
     duty: Duty,
-    (metrics, stop): (Metrics, CancellationToken),
+    (front, stop): (&QueryFront, CancellationToken),
 ) -> Result<JoinHandle<()>> {
     let lake = match (duty, access) {
         (Duty::Watch, _) | (Duty::Run, Access::ReadWrite) => lake.clone(),
@@ -149,9 +153,9 @@ async fn start_schedules(
             .await
             .context("schedules need a store that can be written; `--no-schedules` serves without them")?,
     };
-    let scheduler = super::schedule::scheduler(context, lake)?;
+    let scheduler = super::schedule::scheduler(context, lake, front.tracer())?;
     let mut overview = scheduler.overview();
-    let clock = Arc::clone(&context.clock);
+    let (clock, metrics) = (Arc::clone(&context.clock), front.metrics().clone());
     tokio::spawn(async move {
         let mut known = BTreeSet::new();
         // Ends with the scheduler, which holds the sender.
@@ -205,7 +209,7 @@ pub(super) fn tls_files(settings: &ServerConfig) -> Option<TlsFiles> {
         .then(|| TlsFiles { certificate: tls.certificate.clone(), key: tls.key.clone() })
 }
 
-fn front_settings(context: &Context, settings: &ServerConfig) -> Result<FrontSettings> {
+fn front_settings(context: &Context, settings: &ServerConfig, tracer: &Tracer) -> Result<FrontSettings> {
     let queries = &settings.queries;
     let seconds = Duration::from_secs;
     let defaults = QueryLimits::default();
@@ -233,6 +237,7 @@ fn front_settings(context: &Context, settings: &ServerConfig) -> Result<FrontSet
             queue_time_max: seconds(queries.queue_seconds_max),
         },
         audit_every: seconds(settings.audit_seconds),
+        tracer: tracer.clone(),
     })
 }
 

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::DEFAULTS;
+use super::standard::Standard;
 
 /// The prefix of environment variables that are settings.
 const PREFIX: &str = "HAMBAR_";
@@ -51,19 +52,27 @@ pub(crate) struct Entry {
 #[derive(Debug, Clone)]
 pub(crate) struct Layers {
     entries: BTreeMap<String, Entry>,
+    /// What was left out of the environment, in words.
+    problems: Vec<String>,
 }
 
 /// Tables whose keys are free, so that they need not be in the defaults.
 const OPEN_TABLES: [&str; 3] = ["store.options.", "fetch.hosts.", "server.centre.themes."];
 
 /// Optional settings without a default.
-const OPTIONAL: [&str; 5] =
-    ["fetch.proxy", "fetch.proxy_exceptions", "fetch.ca_file", "store.ca_file", "server.session_key"];
+const OPTIONAL: [&str; 6] = [
+    "fetch.proxy",
+    "fetch.proxy_exceptions",
+    "fetch.ca_file",
+    "store.ca_file",
+    "server.session_key",
+    "telemetry.headers",
+];
 
 impl Layers {
     /// Merges defaults, the file (path and text) and the environment.
     pub(crate) fn merge(file: Option<(PathBuf, String)>, environment: &BTreeMap<String, String>) -> Result<Self> {
-        let mut layers = Self { entries: BTreeMap::new() };
+        let mut layers = Self { entries: BTreeMap::new(), problems: Vec::new() };
         let defaults: Table = DEFAULTS.parse().context("read the embedded defaults")?;
         layers.add(&defaults, "", &Origin::Default);
         let known: Vec<String> = layers.entries.keys().cloned().collect();
@@ -74,7 +83,7 @@ impl Layers {
         };
         if let Some((path, text)) = file {
             let table: Table = text.parse().with_context(|| format!("read `{}`", path.display()))?;
-            let mut own = Self { entries: BTreeMap::new() };
+            let mut own = Self { entries: BTreeMap::new(), problems: Vec::new() };
             own.add(&table, "", &Origin::File(path.clone()));
             let unknown: Vec<String> =
                 own.entries.keys().filter(|key| !is_known(key)).map(|key| format!("`{key}`")).collect();
@@ -87,6 +96,11 @@ impl Layers {
             }
             layers.entries.extend(own.entries);
         }
+        let standard = Standard::of(environment);
+        for (key, value, variable) in standard.settings {
+            layers.set(key, value, Origin::Environment(variable.to_owned()));
+        }
+        layers.problems = standard.problems;
         for (name, text) in environment.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
             if NOT_SETTINGS.contains(&name.as_str()) || name.starts_with(TEST_PREFIX) {
                 continue;
@@ -111,6 +125,11 @@ impl Layers {
     /// Says whether nobody has set `key`.
     pub(crate) fn is_default(&self, key: &str) -> bool {
         self.entries.get(key).is_some_and(|entry| entry.origin == Origin::Default)
+    }
+
+    /// Returns what was left out of the environment, in words.
+    pub(crate) fn problems(&self) -> &[String] {
+        &self.problems
     }
 
     /// Returns all settings in the order of their keys.

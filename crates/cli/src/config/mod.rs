@@ -5,6 +5,8 @@ mod layers;
 mod schedule;
 mod secret;
 mod server;
+mod standard;
+mod telemetry;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,6 +19,7 @@ pub(crate) use layers::Layers;
 pub(crate) use schedule::ScheduleConfig;
 pub(crate) use secret::SecretReader;
 pub(crate) use server::ServerConfig;
+pub(crate) use telemetry::{TelemetryConfig, headers};
 
 /// The embedded defaults; also the documentation of every key.
 pub(crate) const DEFAULTS: &str = include_str!("../../../../config/default.toml");
@@ -32,6 +35,7 @@ pub(crate) struct Config {
     pub(crate) query: QueryConfig,
     pub(crate) server: ServerConfig,
     pub(crate) schedule: ScheduleConfig,
+    pub(crate) telemetry: TelemetryConfig,
     pub(crate) log: LogConfig,
 }
 
@@ -124,6 +128,7 @@ impl Config {
         }
         config.server.check()?;
         config.schedule.check()?;
+        config.telemetry.check()?;
         for (name, value) in &config.store.options {
             let is_secret = SECRET_OPTIONS.iter().any(|secret| name.to_lowercase().ends_with(secret));
             if is_secret && !matches!(value, OptionValue::Secret(_)) {
@@ -211,6 +216,45 @@ mod tests {
         assert!(error.contains("must be a reference") && !error.contains("hunter2"), "{error}");
         let error = load("not toml", &[]).unwrap_err();
         assert!(error.contains("hambar.toml"), "{error}");
+    }
+
+    #[test]
+    fn the_variables_of_opentelemetry_are_below_our_own() {
+        let address = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://standard:4318");
+        let file = "[telemetry]\nendpoint = \"http://file/\"\n";
+        let of = |environment: &[(&str, &str)]| {
+            let (config, layers) = load(file, environment).unwrap();
+            let origin = layers.entries().find(|entry| entry.key == "telemetry.endpoint").unwrap().origin.to_string();
+            (config.telemetry.address().unwrap().unwrap().to_string(), origin)
+        };
+        assert_eq!(of(&[]), ("http://file/".to_owned(), "hambar.toml".to_owned()));
+        let standard = ("http://standard:4318/v1/traces".to_owned(), "OTEL_EXPORTER_OTLP_ENDPOINT".to_owned());
+        assert_eq!(of(&[address]), standard);
+        let own = ("HAMBAR_TELEMETRY__ENDPOINT", "http://own/");
+        assert_eq!(of(&[address, own]), ("http://own/".to_owned(), own.0.to_owned()));
+    }
+
+    #[test]
+    fn settings_of_traces_are_checked() {
+        let (config, layers) = load("", &[("OTEL_TRACES_SAMPLER", "x")]).unwrap();
+        assert!(config.telemetry.address().unwrap().is_none() && layers.problems().len() == 1);
+        for (wrong, part) in [
+            ("endpoint = \"hunter2\"", "telemetry.endpoint"),
+            ("endpoint = \"grpc://collector:4317\"", "over HTTP only"),
+            ("endpoint = \"http://hunter2@collector\"", "telemetry.headers"),
+            ("headers = \"a=hunter2\"", "headers"),
+            ("sample_ratio = 1.5", "telemetry.sample_ratio"),
+            ("sample_ratio = nan", "telemetry.sample_ratio"),
+            ("every_seconds = 0", "telemetry.every_seconds"),
+            ("timeout_seconds = inf", "telemetry.timeout_seconds"),
+            ("queue_spans_max = 1", "telemetry.queue_spans_max"),
+            ("parents = \"some\"", "parents"),
+            ("service_name = \" \"", "telemetry.service_name"),
+            ("enpoint = \"\"", "telemetry.enpoint"),
+        ] {
+            let error = load(&format!("[telemetry]\n{wrong}\n"), &[]).unwrap_err();
+            assert!(error.contains(part) && !error.contains("hunter2"), "{wrong}: {error}");
+        }
     }
 
     #[test]

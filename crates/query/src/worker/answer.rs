@@ -15,9 +15,10 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::frame::{Done, Header, Kind};
+use super::frame::{Done, Failed, Header, Kind};
 use super::process::{GRACE, Worker, failed};
-use crate::error::{ErrorReport, QueryError};
+use super::progress::Progress;
+use crate::error::QueryError;
 use crate::question::{Description, Facts, Question, parameters_of};
 use crate::session::RowStream;
 
@@ -30,9 +31,10 @@ pub(super) async fn run(
     worker: Worker,
     question: &Question,
     stop: CancellationToken,
+    progress: Progress,
     give_back: impl FnOnce(Worker) + Send + 'static,
 ) -> Result<RowStream, QueryError> {
-    let mut reply = Reply::new(worker, question.limits.run_time_max);
+    let mut reply = Reply::new(worker, question.limits.run_time_max, progress);
     let started = tokio::select! {
         biased;
         () = stop.cancelled() => return Err(QueryError::Stopped),
@@ -73,10 +75,12 @@ pub(super) async fn run(
 pub(super) async fn describe(
     mut worker: Worker,
     question: &Question,
+    progress: Progress,
     give_back: impl FnOnce(Worker),
 ) -> Result<Description, QueryError> {
+    progress.asked();
     worker.ask(Kind::Describe, question).await?;
-    let mut reply = Reply::new(worker, question.limits.run_time_max);
+    let mut reply = Reply::new(worker, question.limits.run_time_max, progress);
     let outcome = reply.description().await;
     let is_usable = match &outcome {
         Ok(_) => reply.is_idle,
@@ -177,10 +181,11 @@ struct Reply {
     waited: Duration,
     is_truncated: Arc<AtomicBool>,
     is_idle: bool,
+    progress: Progress,
 }
 
 impl Reply {
-    fn new(worker: Worker, limit: Duration) -> Self {
+    fn new(worker: Worker, limit: Duration, progress: Progress) -> Self {
         Self {
             worker,
             decoder: StreamDecoder::new(),
@@ -190,11 +195,13 @@ impl Reply {
             waited: Duration::ZERO,
             is_truncated: Arc::new(AtomicBool::new(false)),
             is_idle: false,
+            progress,
         }
     }
 
     /// Asks, and reads up to the columns.
     async fn start(&mut self, question: &Question) -> Result<(Facts, SchemaRef), QueryError> {
+        self.progress.asked();
         self.worker.ask(Kind::Run, question).await?;
         let facts = self.facts().await?;
         while self.decoder.schema().is_none() {
@@ -207,9 +214,11 @@ impl Reply {
         Ok((facts, schema))
     }
 
-    async fn facts(&mut self) -> Result<Header, QueryError> {
+    async fn facts(&mut self) -> Result<Facts, QueryError> {
         let content = self.expect(Kind::Header).await?;
-        serde_json::from_slice(&content).map_err(|error| failed("read", &error))
+        let header: Header = serde_json::from_slice(&content).map_err(|error| failed("read", &error))?;
+        self.progress.tell(header.times);
+        Ok(header.facts)
     }
 
     async fn description(&mut self) -> Result<Description, QueryError> {
@@ -239,7 +248,7 @@ impl Reply {
                     self.done(&content)?;
                     return Ok(None);
                 }
-                (kind, content) => return Err(unexpected(kind, &content)),
+                (kind, content) => return Err(self.unexpected(kind, &content)),
             }
         }
     }
@@ -248,12 +257,26 @@ impl Reply {
         let done: Done = serde_json::from_slice(content).map_err(|error| failed("read", &error))?;
         self.is_truncated.store(done.is_truncated, Ordering::Release);
         self.is_idle = done.is_idle;
+        self.progress.tell(done.times);
         Ok(())
+    }
+
+    fn unexpected(&self, kind: Kind, content: &[u8]) -> QueryError {
+        if kind != Kind::Error {
+            return failed("read", &format!("the answer has a frame `{kind:?}` where none belongs"));
+        }
+        match serde_json::from_slice::<Failed>(content) {
+            Ok(Failed { error, times }) => {
+                self.progress.tell(times);
+                QueryError::Reported(error)
+            }
+            Err(error) => failed("read", &error),
+        }
     }
 
     async fn expect(&mut self, wanted: Kind) -> Result<Vec<u8>, QueryError> {
         let (kind, content) = self.frame().await?;
-        if kind == wanted { Ok(content) } else { Err(unexpected(kind, &content)) }
+        if kind == wanted { Ok(content) } else { Err(self.unexpected(kind, &content)) }
     }
 
     /// Waits for the next frame. Only this time counts: while the receiver is slow, the worker waits, too.
@@ -277,14 +300,4 @@ impl Reply {
 fn columns(content: Vec<u8>) -> Result<SchemaRef, QueryError> {
     let reader = arrow::ipc::reader::StreamReader::try_new(std::io::Cursor::new(content), None);
     reader.map(|reader| reader.schema()).map_err(|error| failed("read", &error))
-}
-
-fn unexpected(kind: Kind, content: &[u8]) -> QueryError {
-    if kind != Kind::Error {
-        return failed("read", &format!("the answer has a frame `{kind:?}` where none belongs"));
-    }
-    match serde_json::from_slice::<ErrorReport>(content) {
-        Ok(report) => QueryError::Reported(report),
-        Err(error) => failed("read", &error),
-    }
 }

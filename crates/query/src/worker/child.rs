@@ -17,11 +17,12 @@ use hambar_sandbox::{Confinement, Network, confine, limit_cpu};
 use tokio::runtime::Runtime;
 
 use super::Setup;
-use super::frame::{self, Done, Kind};
+use super::frame::{self, Done, Failed, Header, Kind};
+use super::progress::{Measure, Times};
 use super::watchdog::Watchdog;
 use crate::error::QueryError;
 use crate::limits::QueryLimits;
-use crate::question::Question;
+use crate::question::{Facts, Question};
 use crate::session::QueryEngine;
 
 /// Memory that the process has before it plans anything: its threads' stacks and its own tables.
@@ -53,7 +54,7 @@ pub fn child_main(clock: Arc<dyn Clock>) -> u8 {
     let mut server = match Server::start(&mut input, clock) {
         Ok(server) => server,
         Err(error) => {
-            let _ = report(&error, &mut out);
+            let _ = report(&error, Times::default(), &mut out);
             return 1;
         }
     };
@@ -62,7 +63,7 @@ pub fn child_main(clock: Arc<dyn Clock>) -> u8 {
             Ok(Some((kind, content))) => server.serve(kind, &content, &mut out),
             // The parent has no more questions, or is gone.
             Ok(None) => break,
-            Err(error) => report(&failed("ask", &error), &mut out),
+            Err(error) => report(&failed("ask", &error), Times::default(), &mut out),
         };
         if sent.is_err() {
             return 1;
@@ -72,8 +73,9 @@ pub fn child_main(clock: Arc<dyn Clock>) -> u8 {
     0
 }
 
-fn report(error: &QueryError, out: &mut impl Write) -> std::io::Result<()> {
-    let content = serde_json::to_vec(&error.report()).map_err(std::io::Error::other)?;
+fn report(error: &QueryError, times: Times, out: &mut impl Write) -> std::io::Result<()> {
+    let failed = Failed { error: error.report(), times };
+    let content = serde_json::to_vec(&failed).map_err(std::io::Error::other)?;
     frame::write(out, Kind::Error, &content)
 }
 
@@ -110,26 +112,35 @@ impl Server {
 
     /// Answers one question. Fails only where the answer cannot be written.
     fn serve(&mut self, kind: Kind, content: &[u8], out: &mut impl Write) -> std::io::Result<()> {
+        let mut measure = Measure::begin();
         let outcome = match kind {
             Kind::Run | Kind::Describe => serde_json::from_slice::<Question>(content)
                 .map_err(|error| failed("ask", &format!("the question cannot be read: {error}")))
-                .and_then(|question| self.answer(kind, &question, out)),
+                .and_then(|question| self.answer(kind, &question, &mut measure, out)),
             _ => Err(failed("ask", &"the message is no question")),
         };
         self.watchdog.disarm();
+        let times = measure.ended();
         match outcome {
             Ok(is_truncated) => {
-                let done = Done { is_truncated, is_idle: self.settles() };
+                let done = Done { times, is_truncated, is_idle: self.settles() };
                 let content = serde_json::to_vec(&done).map_err(std::io::Error::other)?;
                 frame::write(out, Kind::Done, &content)
             }
-            Err(error) => report(&error, out),
+            Err(error) => report(&error, times, out),
         }
     }
 
-    fn answer(&mut self, kind: Kind, question: &Question, out: &mut impl Write) -> Result<bool, QueryError> {
+    fn answer(
+        &mut self,
+        kind: Kind,
+        question: &Question,
+        measure: &mut Measure,
+        out: &mut impl Write,
+    ) -> Result<bool, QueryError> {
         let limits = question.limits.at_most(&self.setup.limits);
-        let mut clock = QueryClock { limit: limits.run_time_max, left: limits.run_time_max, watchdog: &self.watchdog };
+        let limit = limits.run_time_max;
+        let mut clock = QueryClock { limit, left: limit, watchdog: &self.watchdog, measure };
         limit_cpu(cpu_seconds(&limits)).map_err(|error| failed("confine", &error))?;
         let known = self.engine.take();
         let (setup, store_clock) = (&self.setup, &self.clock);
@@ -167,6 +178,7 @@ struct QueryClock<'a> {
     limit: Duration,
     left: Duration,
     watchdog: &'a Watchdog,
+    measure: &'a mut Measure,
 }
 
 impl QueryClock<'_> {
@@ -174,8 +186,18 @@ impl QueryClock<'_> {
         self.watchdog.arm(self.left + GRACE);
         let since = Instant::now();
         let outcome = tokio::time::timeout(self.left, work).await;
-        self.left = self.left.saturating_sub(since.elapsed());
+        let took = since.elapsed();
+        self.left = self.left.saturating_sub(took);
+        self.measure.worked += took;
         outcome.unwrap_or(Err(QueryError::RunTime { limit: self.limit }))
+    }
+
+    /// Tells what is read; planning is over.
+    fn header(&mut self, out: &mut impl Write, facts: &Facts) -> Result<(), QueryError> {
+        self.measure.planned();
+        let header = Header { facts: facts.clone(), times: self.measure.so_far() };
+        let content = serde_json::to_vec(&header).map_err(|error| failed("answer from", &error))?;
+        self.send(out, Kind::Header, &content)
     }
 
     fn send(&self, out: &mut impl Write, kind: Kind, content: &[u8]) -> Result<(), QueryError> {
@@ -197,8 +219,7 @@ async fn describe(
     out: &mut impl Write,
 ) -> Result<bool, QueryError> {
     let description = clock.time(engine.describe(question)).await?;
-    let header = serde_json::to_vec(&description.facts).map_err(|error| failed("answer from", &error))?;
-    clock.send(out, Kind::Header, &header)?;
+    clock.header(out, &description.facts)?;
     clock.send(out, Kind::Parameters, &columns(&description.parameter_schema())?)?;
     clock.send(out, Kind::Rows, &columns(&description.schema)?)?;
     Ok(false)
@@ -217,8 +238,7 @@ async fn stream(
     out: &mut impl Write,
 ) -> Result<bool, QueryError> {
     let mut rows = clock.time(engine.ask(question)).await?;
-    let header = serde_json::to_vec(rows.facts()).map_err(|error| failed("answer from", &error))?;
-    clock.send(out, Kind::Header, &header)?;
+    clock.header(out, rows.facts())?;
     let mut writer = StreamWriter::try_new(Vec::new(), &rows.schema()).map_err(|error| not_encoded(&error))?;
     clock.send(out, Kind::Rows, &std::mem::take(writer.get_mut()))?;
     loop {

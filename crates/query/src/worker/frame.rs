@@ -6,6 +6,8 @@ use std::io::{self, Read, Write};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use super::progress::Times;
+use crate::error::ErrorReport;
 use crate::question::Facts;
 
 /// Bytes of one frame's content.
@@ -20,7 +22,7 @@ pub(crate) enum Kind {
     Run,
     /// To the worker: a [`crate::Question`] as JSON, to be answered with its columns and parameters.
     Describe,
-    /// What is read: [`Facts`] as JSON.
+    /// What is read, and how long planning took: a [`Header`] as JSON.
     Header,
     /// A piece of the Arrow IPC stream.
     Rows,
@@ -28,19 +30,31 @@ pub(crate) enum Kind {
     Parameters,
     /// The end of a complete answer: a [`Done`] as JSON.
     Done,
-    /// The end without an answer: an [`crate::ErrorReport`] as JSON.
+    /// The end without an answer: a [`Failed`] as JSON.
     Error,
 }
 
 /// Comes before the rows.
-pub(crate) type Header = Facts;
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Header {
+    pub(super) facts: Facts,
+    pub(super) times: Times,
+}
+
+/// Comes in place of the rows, or of those that are left.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Failed {
+    pub(super) error: ErrorReport,
+    pub(super) times: Times,
+}
 
 /// Comes after the rows.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct Done {
-    pub(crate) is_truncated: bool,
+pub(super) struct Done {
+    pub(super) times: Times,
+    pub(super) is_truncated: bool,
     /// Whether nothing of the query runs any more, so that the worker may be asked again.
-    pub(crate) is_idle: bool,
+    pub(super) is_idle: bool,
 }
 
 const KINDS: [(Kind, u8); 8] = [

@@ -8,6 +8,7 @@ mod child;
 mod frame;
 mod pool;
 mod process;
+mod progress;
 mod watchdog;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use child::child_main;
 pub use pool::QueryPool;
+pub use progress::{Progress, Told};
 
 use crate::error::QueryError;
 use crate::limits::QueryLimits;
@@ -84,7 +86,7 @@ impl QueryWorkers {
     /// What the worker reported before the first row, or why it could not be started or died.
     pub async fn run(&self, question: &Question) -> Result<RowStream, QueryError> {
         let worker = process::Worker::start(&self.settings)?;
-        answer::run(worker, question, CancellationToken::new(), drop).await
+        answer::run(worker, question, CancellationToken::new(), Progress::default(), drop).await
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::process::{Worker, failed};
+use super::progress::Progress;
 use super::{WorkerSettings, answer};
 use crate::error::QueryError;
 use crate::question::{Description, Question};
@@ -55,22 +56,28 @@ impl QueryPool {
     }
 
     /// Answers a question. Waits without limit for a worker where all are at work: who may wait, and for how long, is
-    /// decided before. `stop`, and dropping the answer before its end, kills the worker.
+    /// decided before. `stop`, and dropping the answer before its end, kills the worker. `progress` is told where the
+    /// time goes.
     ///
     /// # Errors
     /// What the worker reported before the first row, or why it could not be started or died.
-    pub async fn run(&self, question: &Question, stop: CancellationToken) -> Result<RowStream, QueryError> {
+    pub async fn run(
+        &self,
+        question: &Question,
+        stop: CancellationToken,
+        progress: Progress,
+    ) -> Result<RowStream, QueryError> {
         let (worker, turn) = self.take().await?;
-        answer::run(worker, question, stop, move |worker| turn.end(worker)).await
+        answer::run(worker, question, stop, progress, move |worker| turn.end(worker)).await
     }
 
     /// Says what a statement would give, without running it.
     ///
     /// # Errors
     /// As [`Self::run`].
-    pub async fn describe(&self, question: &Question) -> Result<Description, QueryError> {
+    pub async fn describe(&self, question: &Question, progress: Progress) -> Result<Description, QueryError> {
         let (worker, turn) = self.take().await?;
-        answer::describe(worker, question, move |worker| turn.end(worker)).await
+        answer::describe(worker, question, progress, move |worker| turn.end(worker)).await
     }
 
     async fn take(&self) -> Result<(Worker, Turn), QueryError> {

@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray};
 use arrow::datatypes::DataType;
 use futures::StreamExt;
 use hambar_core::Classified;
-use hambar_query::{Parameters, QueryLimits, QueryPool, Question, Tables, Visibility};
+use hambar_query::{Parameters, Progress, QueryLimits, QueryPool, Question, Tables, Visibility};
 use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{Fixture, fixture, limits, text};
@@ -18,7 +18,7 @@ fn pool(fixture: &Fixture, limits: QueryLimits, size: usize) -> QueryPool {
 }
 
 async fn ask(pool: &QueryPool, question: &Question) -> String {
-    text(pool.run(question, CancellationToken::new()).await).await
+    text(pool.run(question, CancellationToken::new(), Progress::default()).await).await
 }
 
 fn question(sql: &str) -> Question {
@@ -84,7 +84,7 @@ async fn stop_ends_a_query_whether_or_not_its_answer_is_read() {
     let pool = pool(&fixture, limits(), 1);
     let many = question("SELECT a.value + b.value FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b");
     let stop = CancellationToken::new();
-    let mut rows = pool.run(&many, stop.clone()).await.unwrap();
+    let mut rows = pool.run(&many, stop.clone(), Progress::default()).await.unwrap();
     let busy = workers(&fixture);
     stop.cancel();
     until("the worker is gone", || !workers(&fixture).iter().any(|name| busy.contains(name))).await;
@@ -100,7 +100,7 @@ async fn stop_ends_a_query_whether_or_not_its_answer_is_read() {
     );
     let running = tokio::spawn({
         let (pool, stop) = (pool.clone(), stop.clone());
-        async move { text(pool.run(&sleepy, stop).await).await }
+        async move { text(pool.run(&sleepy, stop, Progress::default()).await).await }
     });
     tokio::time::sleep(Duration::from_millis(300)).await;
     stop.cancel();
@@ -116,7 +116,7 @@ async fn a_reader_who_sleeps_loses_the_answer_and_only_his_own_time_counts() {
     let sql = "SELECT value, repeat('x', 100) AS t FROM generate_series(1, 2000000)";
     let mut slow = question(sql);
     slow.limits.reader_time_max = Some(Duration::from_millis(300));
-    let mut rows = pool.run(&slow, CancellationToken::new()).await.unwrap();
+    let mut rows = pool.run(&slow, CancellationToken::new(), Progress::default()).await.unwrap();
     assert!(rows.next().await.unwrap().is_ok());
     tokio::time::sleep(Duration::from_secs(1)).await;
     let mut last = None;
@@ -128,7 +128,7 @@ async fn a_reader_who_sleeps_loses_the_answer_and_only_his_own_time_counts() {
     // The query's time stands still while its reader is slow but awake.
     let mut short = question("SELECT value, repeat('x', 100) AS t FROM generate_series(1, 300000)");
     short.limits.run_time_max = Duration::from_secs(4);
-    let mut rows = pool.run(&short, CancellationToken::new()).await.unwrap();
+    let mut rows = pool.run(&short, CancellationToken::new(), Progress::default()).await.unwrap();
     let mut count = 0;
     let mut pieces = 0;
     while let Some(next) = rows.next().await {
@@ -175,13 +175,35 @@ async fn values_are_bound_and_never_become_text() {
 }
 
 #[tokio::test]
+async fn a_worker_tells_where_the_time_went_also_where_it_fails() {
+    let fixture = fixture().await;
+    let pool = pool(&fixture, limits(), 1);
+    let told = async |sql: &str| {
+        let progress = Progress::default();
+        let _ = text(pool.run(&question(sql), CancellationToken::new(), progress.clone()).await).await;
+        progress.told()
+    };
+    let answered = told("SELECT count(*) FROM generate_series(1, 1000000)").await;
+    let (planned, ended, worked) = (answered.planned.unwrap(), answered.ended.unwrap(), answered.worked.unwrap());
+    assert!(
+        answered.asked_at.unwrap().elapsed() >= ended && ended >= planned + worked && !worked.is_zero(),
+        "{answered:?}"
+    );
+    let refused = told("SELECT no_such_column FROM demo.gdp").await;
+    assert!(refused.asked_at.is_some() && refused.planned.is_none() && refused.ended.is_some(), "{refused:?}");
+    let failed = told("SELECT 1 / (value - 5) FROM generate_series(1, 10)").await;
+    assert!(failed.planned.is_some() && failed.ended > failed.planned, "{failed:?}");
+}
+
+#[tokio::test]
 async fn a_description_tells_columns_parameters_and_versions_without_running() {
     let fixture = fixture().await;
     let pool = pool(&fixture, limits(), 1);
     let described = pool
-        .describe(&question(
-            "SELECT country, sum(gdp) AS total FROM demo.gdp WHERE year > $1 AND country <> $2 GROUP BY 1",
-        ))
+        .describe(
+            &question("SELECT country, sum(gdp) AS total FROM demo.gdp WHERE year > $1 AND country <> $2 GROUP BY 1"),
+            Progress::default(),
+        )
         .await
         .unwrap();
     let columns: Vec<_> =
@@ -207,7 +229,7 @@ async fn a_description_tells_columns_parameters_and_versions_without_running() {
         ("EXPLAIN ANALYZE SELECT 1", false, false),
         ("SELECT 1", true, true),
     ] {
-        let described = pool.describe(&question(sql)).await;
+        let described = pool.describe(&question(sql), Progress::default()).await;
         let facts = match described {
             Ok(described) => described.facts,
             // Not every place takes a function; what cannot be planned is never cached either.

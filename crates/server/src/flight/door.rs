@@ -9,6 +9,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use futures::StreamExt;
+use hambar_core::{Classified as _, ErrorClass};
 use http::HeaderMap;
 use tonic::Status;
 use tonic::metadata::MetadataValue;
@@ -17,6 +18,7 @@ use super::{MESSAGE_BYTES_MAX, status};
 use crate::access::{AccessError, Authenticator};
 use crate::front::{AskedLimits, FrontError, Protocol, QueryFront};
 use crate::rest::auth::{Asker, Door, Peer, Refused, Shown, secret};
+use crate::trace;
 
 /// What says who may call.
 #[derive(Debug, Clone)]
@@ -34,8 +36,14 @@ pub(super) async fn let_in(State(gate): State<Gate>, mut request: Request, next:
         trusted_proxies: &gate.trusted_proxies,
         protocol: Protocol::Flight,
     };
-    let refused = match door.prove(request.headers(), request.extensions().get::<Peer>().copied()).await {
+    let class = |refused: &Refused| match refused {
+        Refused::Twice => ErrorClass::Query.name(),
+        Refused::Access(error) => error.class().name(),
+    };
+    let proof = door.prove(request.headers(), request.extensions().get::<Peer>().copied());
+    let refused = match trace::authenticate(class, proof).await {
         Ok(asker) => {
+            trace::current().proven(&asker.principal);
             request.extensions_mut().insert(asker);
             match arrived(request).await {
                 Ok(request) => return next.run(request).await,

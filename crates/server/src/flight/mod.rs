@@ -29,9 +29,10 @@ use tonic::service::Routes;
 
 use crate::access::{AccessError, Authenticator};
 use crate::front::{FrontError, QueryFront};
-use crate::net::Listener;
+use crate::net::{Listener, Security};
 use crate::rest::HttpSettings;
 use crate::rest::serve::{Shared, Versions, serve};
+use crate::trace::{self, Entrance, Speech};
 use door::Gate;
 use service::Service;
 
@@ -52,10 +53,13 @@ pub fn flight_router(
 ) -> Result<Router, FrontError> {
     let service = Service::new(front.clone()).map_err(|_| FrontError::Access(AccessError::Random))?;
     let server = FlightServiceServer::new(service).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let scheme = if settings.security == Security::Tls { "https" } else { "http" };
+    let entrance = Entrance { tracer: front.tracer().clone(), speech: Speech::Grpc, scheme };
     let gate = Gate { front, authenticator, trusted_proxies: settings.trusted_proxies.as_slice().into() };
     let routes = Routes::new(server).prepare().into_axum_router();
     // Before anything is read of a request, whatever it asks for: no call can be forgotten.
-    Ok(routes.layer(middleware::from_fn_with_state(gate, door::let_in)))
+    let routes = routes.layer(middleware::from_fn_with_state(gate, door::let_in));
+    Ok(routes.layer(middleware::from_fn_with_state(entrance, trace::enter)))
 }
 
 /// Serves Flight SQL on `listener` until `stop`; then lets calls end and returns.

@@ -8,9 +8,12 @@ use tonic::{Code, Status};
 use crate::access::AccessError;
 use crate::front::FrontError;
 use crate::rest::problem::note;
+use crate::trace;
 
 /// Characters of a message: it travels in a header, and clients refuse long ones.
 const MESSAGE_CHARS_MAX: usize = 1_500;
+/// Where a client finds the trace of a call that failed.
+const TRACE: &str = "hambar-trace";
 
 /// Returns what a client is told of an error.
 pub(super) fn of(error: &FrontError) -> Status {
@@ -22,7 +25,11 @@ pub(super) fn of(error: &FrontError) -> Status {
     if let Some(hint) = error.hint() {
         text = format!("{text}\nhint: {hint}");
     }
-    Status::new(code(error), shortened(&text))
+    let mut status = Status::new(code(error), shortened(&text));
+    if let Some(id) = trace::current().id().and_then(|id| id.to_string().parse().ok()) {
+        status.metadata_mut().insert(TRACE, id);
+    }
+    status
 }
 
 /// Rows that cannot be sent are a defect.

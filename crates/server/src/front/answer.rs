@@ -17,6 +17,7 @@ use super::running::{Outcome, Record};
 use super::{FrontError, QueryId};
 use crate::access::Used;
 use crate::catalogue::Dataset;
+use crate::trace::Span;
 
 /// The ending of a history's name.
 const HISTORY: &str = "__history";
@@ -63,6 +64,8 @@ pub fn terms(sources: &[Source]) -> DerivedTerms {
 pub struct Answer {
     rows: Option<RowStream>,
     turn: Option<Turn>,
+    /// From the first row to the last byte that left; ends before the query's own.
+    _deliver: Span,
     record: Record,
     schema: SchemaRef,
     facts: Facts,
@@ -79,6 +82,7 @@ impl Answer {
             facts: rows.facts().clone(),
             rows: Some(rows),
             turn: Some(turn),
+            _deliver: record.span.place().span("deliver"),
             record,
             sources,
             is_truncated: false,

@@ -18,6 +18,7 @@ use prometheus_client::registry::Registry;
 
 use super::Protocol;
 use crate::access::Measure;
+use crate::trace::Tracer;
 
 /// The counters of one server. Clones share them.
 #[derive(Debug, Clone)]
@@ -104,7 +105,7 @@ pub struct ScheduleLoad {
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(tracer: &Tracer) -> Self {
         let mut registry = Registry::with_prefix("hambar");
         let queries = Family::default();
         let rows = Family::default();
@@ -129,6 +130,10 @@ impl Metrics {
         registry.register("logins_refused", "Requests with a token that is not valid", logins_refused.clone());
         let spent = Family::default();
         registry.register("quota_refused", "Requests of organisations whose daily quota was used up", spent.clone());
+        if let Some(counters) = tracer.counters() {
+            registry.register("trace_spans_sent", "Spans that the collector took", counters.sent.clone());
+            registry.register("trace_spans_lost", "Spans that could not be delivered", counters.lost.clone());
+        }
         let (changed, verified, due, overdue) =
             (Family::default(), Family::default(), Family::default(), Family::default());
         let (leads, runs, runs_waiting, failing) =

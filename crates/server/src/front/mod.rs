@@ -8,6 +8,7 @@ mod error;
 mod ledger;
 mod metrics;
 mod running;
+mod spans;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -15,15 +16,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hambar_core::system::Cell;
-use hambar_core::{Clock, TableName, TableStore};
+use hambar_core::{Classified as _, Clock, TableName, TableStore};
 use hambar_query::{
-    Description, Facts, Parameters, QueryError, QueryLimits, QueryPool, Question, RowStream, VersionRead,
+    Description, Facts, Parameters, Progress, QueryError, QueryLimits, QueryPool, Question, RowStream, VersionRead,
     WorkerSettings,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{AccessError, Authenticator, Principal, Used};
 use crate::catalogue::Catalogue;
+use crate::trace::{self, Tracer};
 pub use admission::AdmissionLimits;
 use admission::{Admission, Party};
 pub use answer::{Answer, Source, terms};
@@ -34,6 +36,7 @@ pub use ledger::used_today;
 pub use metrics::{Metrics, ScheduleLoad, TableFreshness};
 use running::{Books, Outcome, Record, Registry};
 pub use running::{Cancelled, QueryId, RunningQuery};
+pub(crate) use spans::CACHE;
 
 /// Tokens of running queries are checked again after so long.
 const RECHECK_AFTER: Duration = Duration::from_secs(5);
@@ -121,6 +124,8 @@ pub struct FrontSettings {
     pub admission: AdmissionLimits,
     /// How often the audit log is written.
     pub audit_every: Duration,
+    /// What requests are traced by.
+    pub tracer: Tracer,
 }
 
 /// How busy a front is.
@@ -149,6 +154,7 @@ struct Inner {
     catalogue: Catalogue,
     clock: Arc<dyn Clock>,
     stopping: CancellationToken,
+    tracer: Tracer,
 }
 
 impl QueryFront {
@@ -162,7 +168,7 @@ impl QueryFront {
         audit: Option<Arc<dyn TableStore>>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, FrontError> {
-        let metrics = Metrics::new();
+        let metrics = Metrics::new(&settings.tracer);
         let ceiling = settings.workers.limits.clone();
         let pool = QueryPool::start(settings.workers, settings.admission.running_max + OWN_WORKERS)?;
         let own = QueryLimits { reader_time_max: None, ..ceiling.clone() };
@@ -178,6 +184,7 @@ impl QueryFront {
             books: Books { registry: Registry::default(), audit, metrics, ledger },
             clock,
             stopping,
+            tracer: settings.tracer,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -238,13 +245,16 @@ impl QueryFront {
         }
         self.admit(&ask.principal, &Used { queries: 1, ..Used::default() })?;
         let party = party(&ask.principal);
-        let turn = tokio::select! {
-            biased;
-            () = record.stop.cancelled() => return Err(stopped()),
-            turn = self.inner.admission.turn(&party) => turn?,
+        let turn = async {
+            tokio::select! {
+                biased;
+                () = record.stop.cancelled() => Err(stopped()),
+                turn = self.inner.admission.turn(&party) => turn,
+            }
         };
+        let turn = spans::queue(&record.span, turn).await?;
         record.queued();
-        let rows = self.inner.pool.run(question, record.stop.clone()).await?;
+        let rows = self.inner.pool.run(question, record.stop.clone(), record.progress.clone()).await?;
         let sources = self.sources(rows.versions()).await?;
         Ok((rows, turn, sources))
     }
@@ -257,8 +267,19 @@ impl QueryFront {
         if self.inner.stopping.is_cancelled() {
             return Err(FrontError::Stopping);
         }
-        let _turn = self.inner.admission.turn(&party(&ask.principal)).await?;
-        Ok(self.inner.pool.describe(&self.question(ask)).await?)
+        let mut span = spans::begin("describe", ask);
+        let described = async {
+            let _turn = spans::queue(&span, self.inner.admission.turn(&party(&ask.principal))).await?;
+            let progress = Progress::default();
+            let described = self.inner.pool.describe(&self.question(ask), progress.clone()).await;
+            spans::planned(&span, &progress, described.as_ref().err().map(QueryError::class));
+            Ok(described?)
+        };
+        let described = described.await;
+        if let Err(error) = &described {
+            spans::failed(&mut span, FrontError::class(error));
+        }
+        described
     }
 
     fn question(&self, ask: &Ask) -> Question {
@@ -335,7 +356,12 @@ impl QueryFront {
         inner.books.metrics.cache(outcome);
         let statement = crate::access::fingerprint(&ask.sql);
         let member = ask.principal.name();
-        tracing::info!(%member, protocol = ask.protocol.name(), outcome, %statement, bytes, "query not needed");
+        let place = trace::current();
+        let traced = place.id().map(tracing::field::display);
+        let protocol = ask.protocol.name();
+        tracing::info!(%member, protocol, outcome, %statement, bytes, trace = traced, "query not needed");
+        place.note(spans::CACHE, outcome);
+        place.note(spans::STATEMENT, statement.as_str());
         let owned = |text: Option<&str>| Cell::Text(text.map(str::to_owned));
         inner.books.audit.add(vec![
             ("started_at", inner.clock.now().into()),
@@ -381,6 +407,11 @@ impl QueryFront {
             ("address", address.map(|address| address.to_string()).into()),
             ("outcome", "accepted".into()),
         ]);
+    }
+
+    /// Returns what requests are traced by.
+    pub fn tracer(&self) -> &Tracer {
+        &self.inner.tracer
     }
 
     /// Returns the instant, by the clock of the server.

@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use hambar_core::ErrorClass;
 use hambar_core::system::Cell;
-use hambar_query::VersionRead;
+use hambar_query::{Progress, VersionRead};
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Ask, Audit, FrontError, Ledger, Metrics, Protocol};
+use super::{Ask, Audit, FrontError, Ledger, Metrics, Protocol, spans};
 use crate::access::{Principal, Role, Used};
+use crate::trace::Span;
 
 /// Names a query. Not guessable, and yet no more than a name: stopping it takes the right member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -193,7 +194,11 @@ pub(crate) struct Record {
     pub(crate) versions: Vec<VersionRead>,
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
+    /// What the worker tells of it.
+    pub(crate) progress: Progress,
     is_told: bool,
+    /// Ends with the record, when the answer was sent.
+    pub(crate) span: Span,
 }
 
 impl Record {
@@ -223,7 +228,9 @@ impl Record {
             versions: Vec::new(),
             rows: 0,
             bytes: 0,
+            progress: Progress::default(),
             is_told: false,
+            span: spans::begin("query", ask),
         }
     }
 
@@ -263,9 +270,28 @@ impl Record {
             bytes = self.bytes,
             queued_ms = milliseconds(self.queued),
             ms = milliseconds(took),
+            trace = self.span.place().id().map(tracing::field::display),
             "query ended"
         );
+        self.describe(outcome, class);
         self.audit.add(self.row(outcome, class, took));
+    }
+
+    /// Says in the trace how it ended.
+    fn describe(&mut self, outcome: Outcome, class: Option<ErrorClass>) {
+        let class = class.or((outcome == Outcome::Cancelled).then_some(ErrorClass::Cancelled));
+        spans::worked(&self.span, &self.progress, class);
+        if !self.span.is_recorded() {
+            return;
+        }
+        let span = &mut self.span;
+        span.set("hambar.query", self.id.to_string());
+        span.set("hambar.outcome", outcome.name());
+        span.set("db.response.returned_rows", self.rows);
+        span.set("hambar.bytes", self.bytes);
+        if let Some(class) = class {
+            spans::failed(span, class);
+        }
     }
 
     fn row(&self, outcome: Outcome, class: Option<ErrorClass>, took: Duration) -> Vec<(&'static str, Cell)> {

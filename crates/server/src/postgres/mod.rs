@@ -22,6 +22,7 @@ mod session;
 mod settings;
 mod startup;
 mod temporal;
+mod traced;
 mod value;
 mod wire;
 

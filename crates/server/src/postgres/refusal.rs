@@ -111,6 +111,9 @@ impl Wire {
             if let Some(hint) = &refusal.hint {
                 field(b'H', hint);
             }
+            if let Some(id) = crate::trace::current().id() {
+                field(b'W', &format!("trace {id}"));
+            }
             if let Some(position) = refusal.position {
                 field(b'P', &position.to_string());
             }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,10 +18,12 @@ use super::refusal::{Fault, Refusal};
 use super::scram::Disguise;
 use super::session::Session;
 use super::startup::{First, Patience, Start, first, prove, too_many};
+use super::traced::{begin, refused};
 use super::wire::WireError;
 use crate::access::{AccessError, Authenticator, Principal};
 use crate::front::{FrontError, QueryFront};
 use crate::net::{Accepted, Listener};
+use crate::trace;
 
 /// Attempts to find a name for a connection that no other has.
 const KEYS_TRIED_MAX: usize = 16;
@@ -84,7 +86,7 @@ async fn connection(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr) -
                 shared.cancel(process, secret);
                 Ok(None)
             }
-            First::Start(mut start) => match prove(shared, &mut start, address, patience).await {
+            First::Start(mut start) => match proven(shared, &mut start, address, patience).await {
                 Ok(principal) => Ok(Some((start, principal))),
                 Err(fault) => ended(*start, fault).await.map(|()| None),
             },
@@ -98,6 +100,25 @@ async fn connection(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr) -
         None => Ok(()),
         Some((start, principal)) => session(shared, *start, principal, peer).await,
     }
+}
+
+/// Finds out who it is, in a trace of its own.
+async fn proven(shared: &Shared, start: &mut Start, address: IpAddr, patience: Patience) -> Result<Principal, Fault> {
+    let mut span = begin(shared.front.tracer(), "postgres startup");
+    let place = span.place();
+    let class = |fault: &Fault| match fault {
+        Fault::Refused(refusal) => refusal.code,
+        Fault::Wire(_) => "connection",
+    };
+    let proof = trace::authenticate(class, prove(shared, start, address, patience));
+    let found = trace::within(place.clone(), proof).await;
+    match &found {
+        Ok(principal) => place.proven(principal),
+        Err(Fault::Refused(refusal)) => refused(&mut span, refusal.code),
+        Err(Fault::Wire(_)) => {}
+    }
+    span.end();
+    found
 }
 
 /// Tells why somebody is not let in.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::BufMut;
+use hambar_core::Classified as _;
 use hambar_query::Parameters;
 use tokio_util::sync::CancellationToken;
 
@@ -17,9 +18,11 @@ use super::running::{self, Streaming, Text, Watch};
 use super::serve::{Key, Shared};
 use super::settings::Settings;
 use super::startup::Start;
+use super::traced::Group;
 use super::wire::{Wire, WireError};
-use crate::access::Principal;
+use crate::access::{AccessError, Principal};
 use crate::front::{Ask, AskedLimits, Protocol};
+use crate::trace;
 
 /// `SHOW hambar.sources` tells whom to name for the last answer.
 const SOURCES: &str = "hambar.sources";
@@ -42,6 +45,16 @@ pub(super) struct Session {
     stop: CancellationToken,
     /// The tables of the last answer and whom to name for them, as JSON.
     sources: String,
+    /// What is being answered, in a trace.
+    group: Group,
+}
+
+/// How a session goes on after a message.
+enum Next {
+    GoOn,
+    /// Everything up to the end of the group is left out.
+    Skip,
+    End,
 }
 
 /// How far rows were sent.
@@ -79,6 +92,7 @@ impl Session {
             held: Held::default(),
             stop: CancellationToken::new(),
             sources: "[]".to_owned(),
+            group: Group::default(),
         }
     }
 
@@ -105,26 +119,44 @@ impl Session {
             let is_simple = matches!(message, Message::Query(_));
             is_skipping = false;
             self.stop = self.key.running.begin();
-            let outcome = self.answer(message).await;
+            let place = self.group.enter(self.shared.front.tracer(), &message, &self.principal);
+            let is_end = is_simple || message == Message::Sync;
+            let outcome = trace::within(place.clone(), self.answer(message)).await;
             self.key.running.end();
-            match outcome {
-                Ok(()) => {}
-                Err(Fault::Wire(error)) => return Err(error),
-                Err(Fault::Refused(refusal)) if refusal.is_fatal => return self.farewell(&refusal).await,
-                Err(Fault::Refused(refusal)) => {
-                    self.wire.refuse(&refusal);
-                    if self.status == Status::Open {
-                        self.status = Status::Failed;
-                    }
-                    if is_simple {
-                        self.wire.ready(self.status);
-                    } else {
-                        is_skipping = true;
-                    }
-                    self.wire.send().await?;
-                }
+            if let Err(Fault::Refused(refusal)) = &outcome {
+                self.group.refused(refusal.code);
+            }
+            let told = trace::within(place, self.told(outcome, is_simple)).await;
+            if is_end {
+                self.group.end();
+            }
+            match told? {
+                Next::End => return Ok(()),
+                Next::Skip => is_skipping = true,
+                Next::GoOn => {}
             }
         }
+    }
+
+    /// Tells the client what came of a message, and says how to go on.
+    async fn told(&mut self, outcome: Result<(), Fault>, is_simple: bool) -> Result<Next, WireError> {
+        let refusal = match outcome {
+            Ok(()) => return Ok(Next::GoOn),
+            Err(Fault::Wire(error)) => return Err(error),
+            Err(Fault::Refused(refusal)) => refusal,
+        };
+        if refusal.is_fatal {
+            return self.farewell(&refusal).await.map(|()| Next::End);
+        }
+        self.wire.refuse(&refusal);
+        if self.status == Status::Open {
+            self.status = Status::Failed;
+        }
+        if is_simple {
+            self.wire.ready(self.status);
+        }
+        self.wire.send().await?;
+        Ok(if is_simple { Next::GoOn } else { Next::Skip })
     }
 
     async fn farewell(&mut self, refusal: &Refusal) -> Result<(), WireError> {
@@ -363,7 +395,8 @@ impl Session {
 
     /// Says whether whoever opened the session may still ask.
     async fn is_current(&mut self) -> Result<(), Fault> {
-        match self.shared.authenticator.renewed(&self.principal).await {
+        let look = self.shared.authenticator.renewed(&self.principal);
+        match trace::authenticate(|error: &AccessError| error.class().name(), look).await {
             Ok(Some(principal)) => {
                 self.principal = Arc::new(principal);
                 Ok(())

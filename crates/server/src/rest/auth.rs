@@ -16,6 +16,7 @@ use super::problem::Problem;
 use crate::access::{AccessError, Authenticator, Principal};
 use crate::front::{Protocol, QueryFront};
 use crate::net::Security;
+use crate::trace;
 
 /// Base64 of basic authentication. Drivers of Flight SQL leave the padding out.
 const PASSWORDS: GeneralPurpose = GeneralPurpose::new(
@@ -78,6 +79,12 @@ pub(crate) struct Identified {
 /// Finds out who sends a request. What it shows decides: a token that is not valid is not a lack of one. A session that
 /// has ended is.
 pub(crate) async fn identify(parts: &Parts, state: &State) -> Result<Identified, Problem> {
+    let known = trace::authenticate(|problem: &Problem| problem.class(), found(parts, state)).await?;
+    trace::current().proven(&known.principal);
+    Ok(known)
+}
+
+async fn found(parts: &Parts, state: &State) -> Result<Identified, Problem> {
     let in_address = parts.uri.query().unwrap_or_default();
     let names = url::form_urlencoded::parse(in_address.as_bytes()).map(|(name, _)| name.to_lowercase());
     if names.into_iter().any(|name| NOT_IN_ADDRESSES.contains(&name.as_str())) {

@@ -36,6 +36,7 @@ use crate::discovery::{self, Cards};
 use crate::front::QueryFront;
 use crate::net::Security;
 use crate::page::{self as web, Pages};
+use crate::trace::{self, Entrance, Speech};
 use cache::Results;
 pub use openapi::openapi_document;
 pub use serve::serve_http;
@@ -96,6 +97,8 @@ pub fn router(
     let body_bytes_max = settings.body_bytes_max;
     let pages = Arc::new(Pages::start(front.catalogue().clone(), stopping.clone()));
     let settings = Arc::new(settings);
+    let scheme = if settings.security == Security::Tls { "https" } else { "http" };
+    let entrance = Entrance { tracer: front.tracer().clone(), speech: Speech::Http, scheme };
     let state = State { front, authenticator, results, pages, spools, cards: Arc::default(), settings, stopping };
     web::routes()
         .route("/api/{what}", get(sql::get).post(sql::post))
@@ -118,5 +121,6 @@ pub fn router(
         .layer(DefaultBodyLimit::max(body_bytes_max))
         .layer(middleware::from_fn(compress::compress))
         .layer(middleware::from_fn_with_state(state.clone(), operate::observe))
+        .layer(middleware::from_fn_with_state(entrance, trace::enter))
         .with_state(state)
 }

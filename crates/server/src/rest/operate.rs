@@ -14,6 +14,7 @@ use super::auth::Asker;
 use super::problem::Problem;
 use crate::access::Role;
 use crate::front::{Cancelled, FrontError, QueryId, RunningQuery};
+use crate::trace;
 
 /// Browsers load nothing, run nothing and show it nowhere else.
 const POLICY: &str =
@@ -88,7 +89,8 @@ pub(crate) async fn observe(Shared(state): Shared<State>, request: Request, next
     state.front.metrics().request(status);
     let milliseconds = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
     let path: String = path.chars().take(200).collect();
-    tracing::info!(%method, path = %path.escape_debug(), status, ms = milliseconds, "request");
+    let traced = trace::current().id().map(tracing::field::display);
+    tracing::info!(%method, path = %path.escape_debug(), status, ms = milliseconds, trace = traced, "request");
     response
 }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::access::AccessError;
 use crate::front::FrontError;
+use crate::trace;
 
 /// After so many seconds a refused request may be tried again.
 const RETRY_AFTER_SECONDS: u64 = 2;
@@ -41,6 +42,9 @@ struct Content {
     /// Seconds after which the request may go well, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after: Option<u64>,
+    /// The trace of the request, by which operators find what happened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace: Option<String>,
 }
 
 /// A place in a statement.
@@ -100,6 +104,11 @@ impl Problem {
         StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
+    /// Returns the name of the error's class.
+    pub(crate) fn class(&self) -> &'static str {
+        self.0.class
+    }
+
     /// Returns what went wrong this time.
     pub(crate) fn detail(&self) -> &str {
         &self.0.detail
@@ -131,6 +140,7 @@ impl Problem {
             hint,
             position: position.map(|position| Place { line: position.line, column: position.column }),
             retry_after: None,
+            trace: trace::current().id().map(|id| id.to_string()),
         }))
     }
 }
@@ -139,7 +149,8 @@ impl Problem {
 pub(crate) fn note(error: &FrontError) -> bool {
     let is_inner = matches!(error.class(), ErrorClass::Store | ErrorClass::Internal);
     if is_inner {
-        tracing::error!(error = %Chain(error), "request failed");
+        let traced = trace::current().id().map(tracing::field::display);
+        tracing::error!(error = %Chain(error), trace = traced, "request failed");
     }
     is_inner
 }

@@ -10,6 +10,7 @@ use hambar_query::{Facts, Parameters};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use super::State;
 use super::auth::Asker;
@@ -20,7 +21,8 @@ use super::kept;
 use super::once::{self, Ended, Turn};
 use super::parameters::{LimitsRequest, parameters};
 use super::problem::Problem;
-use crate::front::{Answer, Ask, Protocol};
+use crate::front::{Answer, Ask, CACHE, Protocol};
+use crate::trace;
 
 /// A statement as JSON.
 #[derive(Debug, Clone, Deserialize, schemars::JsonSchema)]
@@ -187,7 +189,7 @@ where
         match state.results.turn(key, format) {
             None => break None,
             Some(Turn::First(first)) => break Some(first),
-            Some(Turn::Wait(running)) => match once::ended(running).await {
+            Some(Turn::Wait(running)) => match shared(running).await {
                 // Its answer may be of an older version by now, or its asker went away: look again.
                 Ended::Held | Ended::Abandoned | Ended::NotYet => {}
                 Ended::NotHeld => break None,
@@ -195,11 +197,24 @@ where
         }
     };
     state.front.metrics().cache("miss");
+    trace::current().note(CACHE, "miss");
     let (delivered, how) = run_and_hold(state, ask, key, format, deliver).await;
     if let Some(first) = first {
         first.ended(how);
     }
     delivered
+}
+
+/// Waits for the run of somebody who asks the same.
+async fn shared(running: watch::Receiver<Ended>) -> Ended {
+    let place = trace::current();
+    let waits = place.span("shared");
+    let ended = once::ended(running).await;
+    waits.end();
+    if ended == Ended::Held {
+        place.note("hambar.shared", true);
+    }
+    ended
 }
 
 /// Runs a question, delivers its answer and holds it where that can be done. Says whether it is held.

@@ -16,6 +16,7 @@ mod postgres;
 mod results;
 mod saved;
 mod tables;
+mod telemetry;
 mod tls;
 
 use std::io::{BufRead, BufReader, Read};

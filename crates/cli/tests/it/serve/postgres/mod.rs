@@ -22,7 +22,7 @@ fn postgres(settings: &str) -> Served {
     Served::with(settings, &["--postgres", "127.0.0.1:0"])
 }
 
-fn psql(served: &Served, user: &str, password: &str, arguments: &[&str]) -> Ran {
+pub(super) fn psql(served: &Served, user: &str, password: &str, arguments: &[&str]) -> Ran {
     let address = served.postgres();
     let mut command = Command::new("psql");
     let target = format!("host={} port={} dbname=hambar sslmode=disable", address.ip(), address.port());
