@@ -18,7 +18,7 @@ use hambar_server::{
 };
 use jiff::Timestamp;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -70,6 +70,7 @@ pub(crate) async fn serve(context: &Context, arguments: &ServeArguments) -> Resu
         false => Duty::Watch,
     };
     let schedules = start_schedules(context, &lake, access, duty, (&front, stop.clone())).await?;
+    let mut stops = Stops::listen()?;
     println!("listening on {scheme}://{}", listener.address());
     let flight = flight.map(|port| port.serve(front.clone(), authenticator.clone(), http.clone(), stop.clone()));
     let flight = OptionFuture::from(flight.transpose()?);
@@ -82,7 +83,7 @@ pub(crate) async fn serve(context: &Context, arguments: &ServeArguments) -> Resu
         async move { front.watch(&authenticator).await }
     });
     tokio::select! {
-        told = told_to_stop() => told?,
+        () = stops.told() => {}
         ended = &mut served => {
             ended.context("the listener ended badly")?;
             bail!("the listener ended without being told to");
@@ -194,11 +195,25 @@ fn publish(metrics: &Metrics, told: &Overview, known: &mut BTreeSet<TableName>, 
     });
 }
 
-async fn told_to_stop() -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        interrupted = tokio::signal::ctrl_c() => interrupted.context("listen for Ctrl-C"),
+/// What tells the server to go down. Whoever reads that it listens may send it at once.
+struct Stops {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stops {
+    fn listen() -> Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("listen for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("listen for Ctrl-C")?,
+        })
+    }
+
+    async fn told(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 

@@ -334,9 +334,7 @@ pub(crate) fn serve_lines(
         };
         report.rows += conformed.rows.num_rows() as u64;
         report.rejected += u64::from(is_reject);
-        if is_reject {
-            report.first_reject.get_or_insert_with(|| format!("record {}: `!`", report.records));
-        }
+        report.first_reject = (report.rejected > 0).then(|| "record 1: `!`".to_owned());
         writer.conformed(&conformed)?;
     }
     writer.done(&report)
