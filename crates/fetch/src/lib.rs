@@ -27,6 +27,7 @@ mod request;
 mod resume;
 mod retry;
 mod retry_after;
+mod small;
 mod stack;
 
 pub use address::{AddressRule, AllowHosts, not_public};
@@ -44,4 +45,5 @@ pub use replay::Replay;
 pub use replay_server::ReplayServer;
 pub use request::{Fetched, Fetcher, Landed, Request, Secret, Transport};
 pub use retry::{Retry, RetryLimits};
+pub use small::{Small, SmallLimits};
 pub use stack::{Stack, stack};

@@ -10,15 +10,16 @@ mod discovery;
 mod flight;
 mod front;
 mod net;
+mod oidc;
 mod page;
 mod postgres;
 mod rest;
 mod trace;
 
 pub use access::{
-    ANONYMOUS, AccessError, Anonymous, Authenticator, ColumnPolicy, Measure, Members, MembersState, NewToken,
-    Organisation, Principal, Quota, Role, RowPolicy, Scope, ScramVerifier, SessionKey, TokenRecord, TokenSecret, Used,
-    Whom,
+    ANONYMOUS, AccessError, Anonymous, Authenticator, ColumnPolicy, Grant, Measure, Members, MembersState, NewToken,
+    Organisation, Person, Principal, Quota, Role, RowPolicy, Scope, ScramVerifier, SessionKey, TokenRecord,
+    TokenSecret, Used, Whom,
 };
 pub use catalogue::{Catalogue, Column, Dataset};
 pub use cite::Centre;
@@ -29,6 +30,7 @@ pub use front::{
     QueryId, RunningQuery, ScheduleLoad, Source, TableFreshness, terms, used_today,
 };
 pub use net::{Accepted, ConnectionLimits, Listener, NetError, Security, ServerTls, Stalling, TlsFiles, load_tls};
+pub use oidc::{OidcLogin, OidcSettings, Outbound, OutboundAnswer, OutboundError, OutboundLimits, OutboundRequest};
 pub use postgres::{POSTGRES_ALPN, PostgresSettings, serve_postgres};
 pub use rest::{HttpSettings, ResultSettings, openapi_document, router, serve_http};
 pub use trace::{Collector, Exporter, Parents, Reply, Service, Span, SpanValue, TraceSettings, Tracer};

@@ -16,9 +16,11 @@ pub(crate) enum MembersCommand {
     AddOrg(AddOrganisationArguments),
     /// Make a token; it is shown once.
     AddToken(AddTokenArguments),
-    /// List organisations and tokens, revoked and expired ones included.
+    /// Add somebody who logs in by OpenID Connect.
+    AddPerson(AddPersonArguments),
+    /// List organisations, tokens and people, revoked and expired ones included.
     List(ListArguments),
-    /// Revoke a token; every server refuses it within five seconds.
+    /// Revoke a token, or end the membership of a person; every server refuses it within five seconds.
     Revoke(RevokeArguments),
     /// Show members of an organisation, or people without a token, only some rows of a table.
     SetPolicy(SetPolicyArguments),
@@ -121,6 +123,23 @@ pub(crate) struct AddTokenArguments {
     /// Days until it expires.
     #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) days: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AddPersonArguments {
+    /// Whose member they become.
+    pub(crate) organisation: String,
+    /// What the provider calls them: the value of the claim in `server.oidc.member_claim`, by default their mail address.
+    pub(crate) name: String,
+    /// `reader`, `curator`, `operator` or `administrator`.
+    #[arg(long, default_value = "reader")]
+    pub(crate) role: String,
+    /// The namespaces that they reach; `*` is every one.
+    #[arg(long, value_name = "NAMESPACE", required = true, value_delimiter = ',')]
+    pub(crate) scope: Vec<String>,
+    /// Days until they can no longer log in; for ever when absent.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) days: Option<u32>,
 }
 
 #[derive(Debug, Args)]

@@ -12,14 +12,14 @@ use hambar_core::system::{Cell, system_batch};
 use hambar_core::{SystemTable, TableName, TableStore};
 use hambar_lake::{Access, Lake};
 use hambar_query::{Policies, Policy, Question, Visibility};
-use hambar_server::{Members, NewToken, Quota, Role, Scope, Used, Whom, used_today};
+use hambar_server::{Members, NewToken, Person, Quota, Role, Scope, Used, Whom, used_today};
 use jiff::{SignedDuration, Timestamp};
 
 use super::query;
 use crate::args::ListArguments;
 use crate::args::members::{
-    AddOrganisationArguments, AddTokenArguments, HideColumnsArguments, MembersArguments, MembersCommand, PolicyOf,
-    SetPolicyArguments, SetQuotaArguments,
+    AddOrganisationArguments, AddPersonArguments, AddTokenArguments, HideColumnsArguments, MembersArguments,
+    MembersCommand, PolicyOf, SetPolicyArguments, SetQuotaArguments,
 };
 use crate::context::Context;
 use crate::output;
@@ -32,6 +32,7 @@ pub(crate) async fn members(context: &Context, arguments: &MembersArguments) -> 
     match &arguments.command {
         MembersCommand::AddOrg(arguments) => add_organisation(context, arguments).await,
         MembersCommand::AddToken(arguments) => add_token(context, arguments).await,
+        MembersCommand::AddPerson(arguments) => add_person(context, arguments).await,
         MembersCommand::List(arguments) => list(context, arguments).await,
         MembersCommand::Revoke(arguments) => revoke(context, &arguments.token).await,
         MembersCommand::SetPolicy(arguments) => set_policy(context, arguments).await,
@@ -54,15 +55,12 @@ async fn add_organisation(context: &Context, arguments: &AddOrganisationArgument
 }
 
 async fn add_token(context: &Context, arguments: &AddTokenArguments) -> Result<()> {
-    let parse = |text: &String| text.parse::<Scope>().map_err(anyhow::Error::msg);
-    let scopes: BTreeSet<Scope> = arguments.scope.iter().map(parse).collect::<Result<_>>()?;
-    let lifetime = SignedDuration::from_hours(i64::from(arguments.days) * DAY_HOURS);
-    let expires_at = context.clock.now().checked_add(lifetime).context("the token would end after all calendars")?;
+    let expires_at = in_days(context, arguments.days)?;
     let wanted = NewToken {
         organisation: arguments.organisation.clone(),
         name: arguments.name.clone(),
         role: arguments.role.parse::<Role>().map_err(anyhow::Error::msg)?,
-        scopes,
+        scopes: scopes(&arguments.scope)?,
         expires_at: Some(expires_at),
     };
     let (lake, members) = open(context).await?;
@@ -74,6 +72,31 @@ async fn add_token(context: &Context, arguments: &AddTokenArguments) -> Result<(
     // Before it is written down: a token that is made and never shown is of no use to anybody.
     println!("{}", secret.reveal());
     record(context, &lake, "token added", &format!("{}/{}", token.organisation, token.name), Some(&token.id)).await
+}
+
+async fn add_person(context: &Context, arguments: &AddPersonArguments) -> Result<()> {
+    let wanted = NewToken {
+        organisation: arguments.organisation.clone(),
+        name: arguments.name.clone(),
+        role: arguments.role.parse::<Role>().map_err(anyhow::Error::msg)?,
+        scopes: scopes(&arguments.scope)?,
+        expires_at: arguments.days.map(|days| in_days(context, days)).transpose()?,
+    };
+    let (lake, members) = open(context).await?;
+    let person = members.add_person(&wanted).await?;
+    let name = format!("{}/{}", person.organisation, person.name);
+    record(context, &lake, "person added", &name, Some(&person.id)).await?;
+    println!("{name} may log in");
+    Ok(())
+}
+
+fn scopes(texts: &[String]) -> Result<BTreeSet<Scope>> {
+    texts.iter().map(|text| text.parse::<Scope>().map_err(anyhow::Error::msg)).collect()
+}
+
+fn in_days(context: &Context, days: u32) -> Result<Timestamp> {
+    let lifetime = SignedDuration::from_hours(i64::from(days) * DAY_HOURS);
+    context.clock.now().checked_add(lifetime).context("the token would end after all calendars")
 }
 
 async fn revoke(context: &Context, token: &str) -> Result<()> {
@@ -88,7 +111,7 @@ async fn list(context: &Context, arguments: &ListArguments) -> Result<()> {
     let (_, members) = open(context).await?;
     let state = members.state().await?;
     let now = context.clock.now();
-    let mut rows: Vec<[String; 7]> = Vec::new();
+    let mut rows: Vec<[String; 8]> = Vec::new();
     for token in &state.tokens {
         let status = match (token.revoked_at, token.is_valid(now)) {
             (Some(at), _) => format!("revoked {at}"),
@@ -98,16 +121,22 @@ async fn list(context: &Context, arguments: &ListArguments) -> Result<()> {
         let scopes: Vec<String> = token.scopes.iter().cloned().map(String::from).collect();
         let end = token.expires_at.map(|at| at.to_string()).unwrap_or_default();
         let (organisation, name) = (token.organisation.clone(), token.name.clone());
-        rows.push([organisation, name, token.id.clone(), token.role.to_string(), scopes.join(", "), end, status]);
+        let kind = match token.person {
+            None => "token",
+            Some(Person::Added) => "person",
+            Some(Person::Granted) => "person, by their groups",
+        };
+        let (kind, role) = (kind.to_owned(), token.role.to_string());
+        rows.push([organisation, name, token.id.clone(), kind, role, scopes.join(", "), end, status]);
     }
     let with_token: BTreeSet<&str> = state.tokens.iter().map(|token| token.organisation.as_str()).collect();
     for organisation in state.organisations.iter().filter(|known| !with_token.contains(known.name.as_str())) {
-        let mut row: [String; 7] = Default::default();
+        let mut row: [String; 8] = Default::default();
         row[0].clone_from(&organisation.name);
         rows.push(row);
     }
     rows.sort();
-    let names = ["organisation", "name", "token", "role", "scopes", "expires", "status"];
+    let names = ["organisation", "name", "token", "kind", "role", "scopes", "expires", "status"];
     print(names, &rows, arguments.format)
 }
 

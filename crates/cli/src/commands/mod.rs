@@ -8,6 +8,7 @@ mod ledger;
 mod list;
 pub(crate) mod maintain;
 mod members;
+mod oidc;
 mod portal;
 mod postgres;
 pub(crate) mod query;

@@ -62,7 +62,7 @@ pub(crate) async fn serve(context: &Context, arguments: &ServeArguments) -> Resu
     let front = QueryFront::start(front_settings, lake.clone(), audit, Arc::clone(&context.clock))?;
     let authenticator = authenticator(context, &settings, &lake, &front)?;
     let stop = CancellationToken::new();
-    let http = http_settings(&settings, spill, security, access)?;
+    let http = http_settings(context, &settings, spill, (security, access))?;
     let routes = router(front.clone(), authenticator.clone(), http.clone(), stop.clone());
     let scheme = if tls.is_some() { "https" } else { "http" };
     let duty = match context.config.schedule.in_server && !arguments.no_schedules {
@@ -179,6 +179,7 @@ fn publish(metrics: &Metrics, told: &Overview, known: &mut BTreeSet<TableName>, 
             changed_at: fresh.changed_at,
             verified_at: fresh.verified_at,
             due_at: fresh.due_at,
+            overdue_since: fresh.overdue_since,
             overdue_seconds: fresh.due_at.or(fresh.overdue_since).map(|_| late),
         };
         metrics.fresh(table, &fresh);
@@ -256,7 +257,12 @@ fn front_settings(context: &Context, settings: &ServerConfig, tracer: &Tracer) -
     })
 }
 
-fn http_settings(settings: &ServerConfig, folder: PathBuf, security: Security, access: Access) -> Result<HttpSettings> {
+fn http_settings(
+    context: &Context,
+    settings: &ServerConfig,
+    folder: PathBuf,
+    (security, access): (Security, Access),
+) -> Result<HttpSettings> {
     let connections = &settings.connections;
     let seconds = Duration::from_secs;
     Ok(HttpSettings {
@@ -276,6 +282,7 @@ fn http_settings(settings: &ServerConfig, folder: PathBuf, security: Security, a
         access,
         security,
         centre: settings.centre.centre()?,
+        oidc: super::oidc::login(context, settings)?,
         trusted_proxies: settings.trusted_proxies.clone(),
     })
 }

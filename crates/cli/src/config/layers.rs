@@ -60,13 +60,14 @@ pub(crate) struct Layers {
 const OPEN_TABLES: [&str; 3] = ["store.options.", "fetch.hosts.", "server.centre.themes."];
 
 /// Optional settings without a default.
-const OPTIONAL: [&str; 6] = [
+const OPTIONAL: [&str; 7] = [
     "fetch.proxy",
     "fetch.proxy_exceptions",
     "fetch.ca_file",
     "store.ca_file",
     "server.session_key",
     "telemetry.headers",
+    "server.oidc.client_secret",
 ];
 
 impl Layers {

@@ -2,6 +2,7 @@
 //! value knows where it came from, then a checked [`Config`]. Secrets stay references until the moment of use.
 
 mod layers;
+mod oidc;
 mod schedule;
 mod secret;
 mod server;
@@ -16,6 +17,7 @@ use hambar_fetch::FetchConfig;
 use serde::Deserialize;
 
 pub(crate) use layers::Layers;
+pub(crate) use oidc::Store;
 pub(crate) use schedule::ScheduleConfig;
 pub(crate) use secret::SecretReader;
 pub(crate) use server::ServerConfig;

@@ -11,6 +11,8 @@ use hambar_server::{Centre, theme_codes};
 use serde::Deserialize;
 use url::Url;
 
+use super::oidc::{OidcConfig, Store};
+
 /// `[server]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +30,7 @@ pub(crate) struct ServerConfig {
     pub(crate) cache_bytes_max: u64,
     pub(crate) drain_seconds: u64,
     pub(crate) centre: CentreConfig,
+    pub(crate) oidc: OidcConfig,
     pub(crate) tls: TlsConfig,
     pub(crate) flight: FlightConfig,
     pub(crate) results: ResultsConfig,
@@ -164,7 +167,8 @@ impl ServerConfig {
         if tls.certificate.as_os_str().is_empty() != tls.key.as_os_str().is_empty() {
             bail!("`server.tls.certificate` and `server.tls.key` belong together: set both or neither");
         }
-        self.centre.centre()?;
+        let is_written = if self.audit { Store::Written } else { Store::OnlyRead };
+        self.oidc.settings(&self.centre.centre()?, is_written)?;
         let queries = &self.queries;
         if queries.memory_bytes_max < 16 * MIB {
             bail!("`server.queries.memory_bytes_max` must be at least 16 MiB");

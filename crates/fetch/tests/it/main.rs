@@ -15,5 +15,6 @@ mod replay;
 mod resume;
 mod retries;
 mod secrets;
+mod small;
 mod support;
 mod tls;

@@ -11,9 +11,10 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::attempts::Attempts;
+use super::pending::Pending;
 use super::session::{self, NewSession, SessionKey};
 use super::steady::Steady;
-use super::{Members, MembersState, Principal, Quota, TokenRecord};
+use super::{Grant, Members, MembersState, Principal, Quota, TokenRecord};
 use crate::catalogue::Catalogue;
 
 /// Bytes of a token that are looked at.
@@ -227,6 +228,45 @@ impl Authenticator {
         let now = self.now(&state);
         let record = state.token(claim.token).filter(|record| claim.is_proven(record, now, &self.sessions));
         Ok(record.map(|record| Principal::member(record, &state)))
+    }
+
+    /// Begins a login elsewhere, after which `next` is gone on to; returns it with the cookie of the browser.
+    ///
+    /// # Errors
+    /// Where the system has no random numbers.
+    pub(crate) fn begin_login(&self, next: &str) -> Result<(Pending, String), AccessError> {
+        Pending::begin(&self.sessions, next, self.clock.now(None))
+    }
+
+    /// Returns the login that a browser began; nothing where it began none, or too long ago.
+    pub(crate) fn resume_login(&self, cookie: &str) -> Option<Pending> {
+        Pending::resume(&self.sessions, cookie, self.clock.now(None))
+    }
+
+    /// Begins a session of whoever has logged in elsewhere as `name` and is granted so much there; nothing where they are
+    /// no member.
+    ///
+    /// # Errors
+    /// Where the store does not tell about members, or does not take the new one.
+    pub(crate) async fn admit(
+        &self,
+        name: &str,
+        grant: Option<&Grant>,
+    ) -> Result<Option<(Principal, NewSession)>, AccessError> {
+        let Some(record) = self.members.admit(name, grant).await? else { return Ok(None) };
+        let state = self.members.state().await?;
+        let now = self.now(&state);
+        Ok(Some((Principal::member(&record, &state), session::begin(&record, now, &self.sessions))))
+    }
+
+    /// Says whether a principal is somebody who logs in elsewhere.
+    ///
+    /// # Errors
+    /// Where the store does not tell.
+    pub(crate) async fn is_person(&self, principal: &Principal) -> Result<bool, AccessError> {
+        let Some(id) = principal.token() else { return Ok(false) };
+        let state = self.members.state().await?;
+        Ok(state.token(id).is_some_and(|record| record.person.is_some()))
     }
 
     /// Counts a proof that failed, and says which failure it is.

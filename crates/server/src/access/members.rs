@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::token::{self, ScramVerifier, TokenSecret};
-use super::{ANONYMOUS, AccessError, ColumnPolicy, Quota, Role, RowPolicy, Scope};
+use super::{ANONYMOUS, AccessError, ColumnPolicy, Person, Quota, Role, RowPolicy, Scope};
 
 /// The folder of the states.
 const FOLDER: &str = "members";
@@ -77,6 +77,9 @@ pub struct TokenRecord {
     pub expires_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
+    /// Where it is no token, but somebody who logs in elsewhere: how they became a member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<Person>,
 }
 
 impl TokenRecord {
@@ -137,6 +140,26 @@ impl MembersState {
                 self.tokens.iter().flat_map(|token| [Some(token.created_at), token.revoked_at].into_iter().flatten()),
             )
             .max()
+    }
+
+    /// Says that there is such an organisation.
+    pub(super) fn has_organisation(&self, name: &str) -> Result<(), AccessError> {
+        if self.organisations.iter().any(|known| known.name == name) {
+            return Ok(());
+        }
+        Err(AccessError::Unknown { what: format!("organisation `{name}`") })
+    }
+
+    /// Adds a record, whose name no other valid one of its organisation may have.
+    pub(super) fn add(&mut self, record: &TokenRecord, now: Timestamp) -> Result<(), AccessError> {
+        self.has_organisation(&record.organisation)?;
+        let (organisation, name) = (&record.organisation, &record.name);
+        let is_same = |known: &TokenRecord| known.organisation == *organisation && known.name == *name;
+        if self.tokens.iter().any(|known| known.is_valid(now) && is_same(known)) {
+            return Err(AccessError::Taken { what: format!("token `{organisation}/{name}`") });
+        }
+        self.tokens.push(record.clone());
+        Ok(())
     }
 
     /// Returns the token with this id.
@@ -241,35 +264,8 @@ impl Members {
     /// # Errors
     /// Where the organisation is unknown or the name is taken by a valid token, or the store fails.
     pub async fn add_token(&self, wanted: &NewToken) -> Result<(TokenRecord, TokenSecret), AccessError> {
-        check_name(&wanted.name)?;
-        let secret = TokenSecret::random()?;
-        let now = self.clock.now();
-        let record = TokenRecord {
-            id: token::random_id()?,
-            organisation: wanted.organisation.clone(),
-            name: wanted.name.clone(),
-            role: wanted.role,
-            scopes: wanted.scopes.clone(),
-            sha256: token::hash(secret.reveal()),
-            scram: ScramVerifier::of(&secret)?,
-            created_at: now,
-            expires_at: wanted.expires_at,
-            revoked_at: None,
-        };
-        self.change(|state, now| {
-            if !state.organisations.iter().any(|known| known.name == record.organisation) {
-                return Err(AccessError::Unknown { what: format!("organisation `{}`", record.organisation) });
-            }
-            let is_taken = state.tokens.iter().any(|known| {
-                known.is_valid(now) && known.organisation == record.organisation && known.name == record.name
-            });
-            if is_taken {
-                return Err(AccessError::Taken { what: format!("token `{}/{}`", record.organisation, record.name) });
-            }
-            state.tokens.push(record.clone());
-            Ok(())
-        })
-        .await?;
+        let (record, secret) = record(wanted, None, self.now())?;
+        self.change(|state, now| state.add(&record, now)).await?;
         Ok((record, secret))
     }
 
@@ -289,6 +285,11 @@ impl Members {
             Ok(())
         })
         .await
+    }
+
+    /// Returns the instant, by the clock of the members.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     pub(super) async fn change(
@@ -393,7 +394,31 @@ fn path_of(number: u64) -> Path {
     Path::from(FOLDER).join(format!("{number:020}.json"))
 }
 
-fn check_name(name: &str) -> Result<(), AccessError> {
+/// Makes a record with a new secret.
+pub(super) fn record(
+    wanted: &NewToken,
+    person: Option<Person>,
+    now: Timestamp,
+) -> Result<(TokenRecord, TokenSecret), AccessError> {
+    check_name(&wanted.name)?;
+    let secret = TokenSecret::random()?;
+    let record = TokenRecord {
+        id: token::random_id()?,
+        organisation: wanted.organisation.clone(),
+        name: wanted.name.clone(),
+        role: wanted.role,
+        scopes: wanted.scopes.clone(),
+        sha256: token::hash(secret.reveal()),
+        scram: ScramVerifier::of(&secret)?,
+        created_at: now,
+        expires_at: wanted.expires_at,
+        revoked_at: None,
+        person,
+    };
+    Ok((record, secret))
+}
+
+pub(super) fn check_name(name: &str) -> Result<(), AccessError> {
     let is_plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.' | '@');
     let is_name = !name.is_empty() && name.len() <= NAME_CHARS_MAX && name.chars().all(is_plain);
     if is_name { Ok(()) } else { Err(AccessError::Name { text: name.chars().take(80).collect() }) }

@@ -42,6 +42,16 @@ impl SessionKey {
         }
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes())))
     }
+
+    /// Signs a statement, which says at its beginning what it is for.
+    pub(super) fn sign(&self, statement: &[u8]) -> hmac::Tag {
+        hmac::sign(&self.0, statement)
+    }
+
+    /// Says whether a statement was signed with this key.
+    pub(super) fn has_signed(&self, statement: &[u8], proof: &[u8]) -> bool {
+        hmac::verify(&self.0, statement, proof).is_ok()
+    }
 }
 
 /// A session that was just begun.
@@ -65,8 +75,7 @@ pub(crate) struct Claim<'a> {
 /// Begins a session of a token's holder.
 pub(crate) fn begin(record: &TokenRecord, now: Timestamp, key: &SessionKey) -> NewSession {
     let ends_at = now.checked_add(LIFETIME).unwrap_or(Timestamp::MAX).as_second();
-    let proof = hmac::sign(&key.0, &statement(record, ends_at));
-    let proof = BASE64_URL_SAFE_NO_PAD.encode(proof);
+    let proof = BASE64_URL_SAFE_NO_PAD.encode(key.sign(&statement(record, ends_at)));
     NewSession { cookie: format!("{}.{ends_at}.{proof}", record.id), lifetime: LIFETIME }
 }
 
@@ -88,7 +97,7 @@ impl Claim<'_> {
         record.id == self.token
             && record.is_valid(now)
             && now.as_second() < self.ends_at
-            && hmac::verify(&key.0, &statement(record, self.ends_at), &proof).is_ok()
+            && key.has_signed(&statement(record, self.ends_at), &proof)
     }
 }
 
@@ -130,6 +139,7 @@ mod tests {
             created_at: at("2026-01-01T00:00:00Z"),
             expires_at: None,
             revoked_at: None,
+            person: None,
         }
     }
 

@@ -1,9 +1,10 @@
 //! What is counted, for Prometheus. Labels have few values: never a member or a statement, and a table only where it is
 //! said how fresh it is.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use hambar_core::{ErrorClass, TableName};
@@ -36,10 +37,13 @@ pub struct Metrics {
     pub(crate) audit_lost: Counter,
     pub(crate) logins_refused: Counter,
     spent: Family<MeasureLabel, Counter>,
+    logins_elsewhere: Family<OutcomeLabel, Counter>,
     changed: Family<TableLabel, Gauge>,
     verified: Family<TableLabel, Gauge>,
     due: Family<TableLabel, Gauge>,
     overdue: Family<TableLabel, Gauge>,
+    /// The same, for pages.
+    freshness: Arc<RwLock<BTreeMap<TableName, TableFreshness>>>,
     leads: Gauge,
     runs: Gauge,
     runs_waiting: Gauge,
@@ -74,6 +78,11 @@ struct MeasureLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StatusLabel {
     status: String,
 }
@@ -87,6 +96,8 @@ pub struct TableFreshness {
     pub verified_at: Option<Timestamp>,
     /// When its next run is due.
     pub due_at: Option<Timestamp>,
+    /// Since when it should have been verified again, whatever the reason why it was not.
+    pub overdue_since: Option<Timestamp>,
     /// Seconds for which it should have been verified again, 0 where it is in time; only of tables with a schedule.
     pub overdue_seconds: Option<i64>,
 }
@@ -134,6 +145,8 @@ impl Metrics {
             registry.register("trace_spans_sent", "Spans that the collector took", counters.sent.clone());
             registry.register("trace_spans_lost", "Spans that could not be delivered", counters.lost.clone());
         }
+        let logins_elsewhere = Family::default();
+        registry.register("oidc_logins", "Logins by OpenID Connect, by outcome", logins_elsewhere.clone());
         let (changed, verified, due, overdue) =
             (Family::default(), Family::default(), Family::default(), Family::default());
         let (leads, runs, runs_waiting, failing) =
@@ -160,6 +173,7 @@ impl Metrics {
             verified,
             due,
             overdue,
+            freshness: Arc::default(),
             leads,
             runs,
             runs_waiting,
@@ -176,6 +190,7 @@ impl Metrics {
             audit_lost,
             logins_refused,
             spent,
+            logins_elsewhere,
         }
     }
 
@@ -207,6 +222,13 @@ impl Metrics {
 
     /// Says how fresh a table is; the default is nothing at all, as of a table that is gone.
     pub fn fresh(&self, table: &TableName, fresh: &TableFreshness) {
+        let mut known = self.freshness.write().unwrap_or_else(PoisonError::into_inner);
+        if *fresh == TableFreshness::default() {
+            known.remove(table);
+        } else {
+            known.insert(table.clone(), *fresh);
+        }
+        drop(known);
         let second = |instant: Option<Timestamp>| instant.map(Timestamp::as_second);
         for (gauges, value) in [
             (&self.changed, second(fresh.changed_at)),
@@ -226,6 +248,12 @@ impl Metrics {
         }
     }
 
+    /// Returns how fresh a table is, where it has a schedule or a run.
+    pub(crate) fn freshness(&self, table: &TableName) -> TableFreshness {
+        let known = self.freshness.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(table).copied().unwrap_or_default()
+    }
+
     /// Says what the scheduler of this process is at.
     pub fn schedules(&self, load: ScheduleLoad) {
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
@@ -233,6 +261,11 @@ impl Metrics {
         self.runs.set(number(load.running));
         self.runs_waiting.set(number(load.waiting));
         self.failing.set(number(load.failing));
+    }
+
+    /// Counts a login elsewhere: `accepted`, or why it failed.
+    pub(crate) fn login_elsewhere(&self, outcome: &'static str) {
+        self.logins_elsewhere.get_or_create(&OutcomeLabel { outcome: outcome.to_owned() }).inc();
     }
 
     /// Counts an HTTP request.

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::{AccessError, Authenticator, Principal, Used};
 use crate::catalogue::Catalogue;
+use crate::oidc::Failed;
 use crate::trace::{self, Tracer};
 pub use admission::AdmissionLimits;
 use admission::{Admission, Party};
@@ -390,6 +391,25 @@ impl QueryFront {
             ("protocol", protocol.name().into()),
             ("address", address.map(|address| address.to_string()).into()),
             ("outcome", "refused".into()),
+        ]);
+    }
+
+    /// Writes a login elsewhere down that failed. Of many from one address, only the first ones (`is_told`).
+    pub(crate) fn login_failed(&self, address: Option<IpAddr>, failed: &Failed, is_told: bool) {
+        let reason = failed.failure.name();
+        self.inner.metrics.login_elsewhere(reason);
+        if !is_told {
+            return;
+        }
+        tracing::warn!(reason, why = %failed.why, who = failed.who.as_deref(), "login elsewhere refused");
+        self.inner.audit.add(vec![
+            ("started_at", self.inner.clock.now().into()),
+            ("event", "login".into()),
+            ("member", Cell::Text(failed.who.clone())),
+            ("protocol", Protocol::Web.name().into()),
+            ("address", address.map(|address| address.to_string()).into()),
+            ("outcome", "refused".into()),
+            ("error_class", failed.failure.class().name().into()),
         ]);
     }
 

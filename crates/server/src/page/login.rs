@@ -9,16 +9,20 @@ use maud::{Markup, html};
 use super::error;
 use super::form::Form;
 use super::looks::{Looks, address};
+use super::oidc;
 use super::shell::{Place, shell};
 use super::texts::filled;
 use super::visitor::Visitor;
 use crate::access::AccessError;
 use crate::access::session::NewSession;
 use crate::front::Protocol;
+use crate::oidc::Oidc;
 use crate::rest::State;
 use crate::rest::auth::{self, SESSION_COOKIE, is_same_origin};
 use crate::rest::problem::Problem;
 
+/// The cookie of a login elsewhere that is under way.
+pub(super) const LOGIN_COOKIE: &str = "hambar_login";
 /// Bytes of an address that is gone on to.
 const NEXT_BYTES_MAX: usize = 4 * 1024;
 
@@ -30,7 +34,7 @@ pub(super) async fn form(Shared(state): Shared<State>, request: Request) -> Resp
     let visitor = Visitor::from_request_parts(&mut parts, &state).await.ok().filter(|known| known.session.is_some());
     let next = next(looks.asked("next"));
     let said = (next != "/" && visitor.is_none()).then_some(looks.texts().login_needed);
-    looks.respond(StatusCode::OK, &content(&looks, visitor.as_ref(), &next, said))
+    looks.respond(StatusCode::OK, &content(&looks, visitor.as_ref(), state.oidc.as_ref(), &next, said))
 }
 
 /// Takes the form: begins a session, or says what is wrong with the token.
@@ -63,20 +67,33 @@ pub(super) async fn log_in(Shared(state): Shared<State>, request: Request) -> Re
                 AccessError::Tried => (StatusCode::TOO_MANY_REQUESTS, t.login_tried),
                 _ => (StatusCode::UNAUTHORIZED, t.login_refused),
             };
-            looks.respond(status, &content(&looks, None, &next, Some(said)))
+            looks.respond(status, &content(&looks, None, state.oidc.as_ref(), &next, Some(said)))
         }
         Err(problem) => error::page(&looks, None, &problem.into()),
     }
 }
 
-/// Ends the session of this browser.
-pub(super) async fn log_out(visitor: Visitor, headers: http::HeaderMap, body: Bytes) -> Response {
+/// Ends the session of this browser; where the visitor logged in elsewhere, it goes there to end that as well.
+pub(super) async fn log_out(
+    Shared(state): Shared<State>,
+    visitor: Visitor,
+    headers: http::HeaderMap,
+    body: Bytes,
+) -> Response {
     let form = Form::of(&body);
     if !is_same_origin(&headers) || !visitor.is_own_form(form.value("csrf").unwrap_or_default()) {
         let problem = Problem::denied("the form was not made for this session");
         return error::page(&visitor.looks, Some(&visitor), &problem);
     }
-    let mut response = Redirect::to("/").into_response();
+    let ending = match &state.oidc {
+        // Whether the store tells or not, the session here ends.
+        Some(oidc) if state.authenticator.is_person(&visitor.principal).await.unwrap_or(false) => oidc.ending().await,
+        _ => None,
+    };
+    let mut response = match ending {
+        Some(address) => oidc::gone(&visitor.looks, address.as_str()),
+        None => Redirect::to("/").into_response(),
+    };
     set_cookie(&mut response, &format!("{SESSION_COOKIE}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict"));
     response
 }
@@ -86,13 +103,13 @@ fn sent_from_https(headers: &http::HeaderMap) -> bool {
     headers.get(header::ORIGIN).is_some_and(|origin| origin.as_bytes().starts_with(b"https://"))
 }
 
-fn cookie(session: &NewSession, is_https: bool) -> String {
+pub(super) fn cookie(session: &NewSession, is_https: bool) -> String {
     let secure = if is_https { "; Secure" } else { "" };
     let (value, seconds) = (&session.cookie, session.lifetime.as_secs());
     format!("{SESSION_COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
 }
 
-fn set_cookie(response: &mut Response, cookie: &str) {
+pub(super) fn set_cookie(response: &mut Response, cookie: &str) {
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Ok(value) = HeaderValue::from_str(cookie) {
@@ -101,7 +118,7 @@ fn set_cookie(response: &mut Response, cookie: &str) {
 }
 
 /// Where to go on to: an address of this server and of no other.
-fn next(asked: Option<&str>) -> String {
+pub(super) fn next(asked: Option<&str>) -> String {
     let is_ours = |next: &&str| {
         let is_plain = next.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b'\\');
         next.len() <= NEXT_BYTES_MAX && next.starts_with('/') && !next.starts_with("//") && is_plain
@@ -110,7 +127,7 @@ fn next(asked: Option<&str>) -> String {
     next.unwrap_or("/").to_owned()
 }
 
-fn content(looks: &Looks, visitor: Option<&Visitor>, next: &str, said: Option<&str>) -> Markup {
+fn content(looks: &Looks, visitor: Option<&Visitor>, oidc: Option<&Oidc>, next: &str, said: Option<&str>) -> Markup {
     let t = looks.texts();
     let content = html! {
         h1 { (t.login_title) }
@@ -120,6 +137,14 @@ fn content(looks: &Looks, visitor: Option<&Visitor>, next: &str, said: Option<&s
         }
         @if let Some(said) = said {
             p.note role="status" { (said) }
+        }
+        @if let Some(oidc) = oidc {
+            p.elsewhere {
+                a.button href=(address("/login/oidc", &[("next", next)])) {
+                    (filled(t.login_elsewhere, &[("provider", oidc.name())]))
+                }
+            }
+            p.note { (t.login_or_token) }
         }
         form method="post" action=(address("/login", &[("lang", looks.language.code())])) {
             input type="hidden" name="next" value=(next);

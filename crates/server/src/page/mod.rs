@@ -13,6 +13,7 @@ mod form;
 mod login;
 mod looks;
 mod numbers;
+mod oidc;
 mod operations;
 pub(crate) mod permalink;
 mod rows;
@@ -30,6 +31,7 @@ use axum::routing::{delete, get, post};
 use tokio_util::sync::CancellationToken;
 
 use crate::catalogue::Catalogue;
+use crate::oidc::CALLBACK;
 use crate::rest::State;
 use dataset::facts::FactsCache;
 use dataset::profile::Profiles;
@@ -67,6 +69,8 @@ pub(crate) fn routes() -> Router<State> {
         .route("/api/permalink", post(permalink::make))
         .route("/sql", get(workbench::page).post(workbench::run))
         .route("/login", get(login::form).post(login::log_in))
+        .route("/login/oidc", get(oidc::begin))
+        .route(CALLBACK, get(oidc::callback))
         .route("/logout", post(login::log_out))
         .route("/about", get(about::page))
         .route("/assets/{path}", get(serve_assets::asset))

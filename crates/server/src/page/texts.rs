@@ -74,6 +74,8 @@ texts! {
     // Dataset page.
     changed: "Last changed", "Последна промяна";
     verified: "Last verified", "Последна проверка";
+    due: "Next run due", "Следващо изпълнение";
+    overdue: "Overdue since", "Просрочено от";
     failed: "The newest run failed", "Последното изпълнение е неуспешно";
     rows: "Rows", "Редове";
     size: "Size", "Размер";
@@ -156,6 +158,40 @@ texts! {
     login_refused: "The token is not valid.", "Токенът не е валиден.";
     login_tried: "Too many tokens from your address were not valid. Wait a minute.",
         "Твърде много невалидни токени от вашия адрес. Изчакайте минута.";
+    login_elsewhere: "Log in with {provider}", "Вход чрез {provider}";
+    login_or_token: "Or with a token:", "Или с токен:";
+    login_again: "Log in again", "Нов опит за вход";
+    logged_in: "You are logged in", "Влязохте";
+    logged_out: "You are logged out", "Излязохте";
+    go_on: "Go on", "Продължете";
+    oidc_unreachable: "{provider} does not answer", "{provider} не отговаря";
+    oidc_unreachable_way: "Nobody can log in there at the moment. Try again in a minute, or log in with a token.",
+        "В момента там не може да се влезе. Опитайте пак след минута или влезте с токен.";
+    oidc_busy: "Too many people are logging in", "Твърде много хора влизат едновременно";
+    oidc_busy_way: "Try again in a moment.", "Опитайте пак след малко.";
+    oidc_setup: "Logging in with {provider} is not set up rightly", "Входът чрез {provider} не е настроен правилно";
+    oidc_setup_way: "Tell whoever runs this centre; the cause is in the server's log. Until then, log in with a token.",
+        "Обадете се на поддържащия центъра; причината е в дневника на сървъра. Дотогава влизайте с токен.";
+    oidc_cancelled: "The login was cancelled", "Входът беше отказан";
+    oidc_cancelled_way: "You or {provider} said no, and nobody was logged in. If that was not meant, log in again.",
+        "Вие или {provider} отказахте и никой не влезе. Ако не е нарочно, опитайте пак.";
+    oidc_stale: "This login is over", "Този вход вече не важи";
+    oidc_stale_way: "It was begun in another window or browser, took more than ten minutes, or was finished already. Log in again.",
+        "Започнат е в друг прозорец или браузър, продължил е повече от десет минути или вече е завършен. Влезте отново.";
+    oidc_clock: "The clocks differ", "Часовниците се разминават";
+    oidc_clock_way: "What {provider} says does not hold at this time of the server. Tell whoever runs this centre to check its clock.",
+        "Потвърждението от {provider} не важи според часа на сървъра. Помолете поддържащия центъра да провери часовника му.";
+    oidc_unproven: "The login could not be proven", "Входът не можа да бъде доказан";
+    oidc_unproven_way: "The answer is not what {provider} gives to this centre. Nobody was logged in. Try again; if it stays so, tell whoever runs this centre.",
+        "Отговорът не е този, който {provider} дава на този център. Никой не влезе. Опитайте пак; ако се повтори, обадете се на поддържащия центъра.";
+    oidc_claim: "{provider} does not say who you are", "{provider} не съобщава кои сте";
+    oidc_claim_way: "Its answer lacks the claim {claim}, or it cannot be a name here. Tell whoever runs this centre.",
+        "В отговора липсва {claim} или стойността не може да бъде име тук. Обадете се на поддържащия центъра.";
+    oidc_unverified: "Your mail address is not confirmed", "Пощенският ви адрес не е потвърден";
+    oidc_unverified_way: "Confirm it at {provider}, then log in again.", "Потвърдете го в {provider} и влезте отново.";
+    oidc_unknown: "You are not a member", "Не сте член";
+    oidc_unknown_way: "{provider} knows you as {name}, but this centre does not. Ask whoever runs it to add you.",
+        "{provider} ви познава като {name}, но този център не ви познава. Помолете поддържащия го да ви добави.";
     login_needed: "You need to log in to see this page.", "За да видите тази страница, трябва да влезете.";
     logged_in_as: "You are logged in as {name} ({role}).", "Влезли сте като {name} ({role}).";
 

@@ -35,6 +35,7 @@ use crate::cite::{self, Centre};
 use crate::discovery::{self, Cards};
 use crate::front::QueryFront;
 use crate::net::Security;
+use crate::oidc::{Oidc, OidcLogin};
 use crate::page::{self as web, Pages};
 use crate::trace::{self, Entrance, Speech};
 use cache::Results;
@@ -68,6 +69,8 @@ pub struct HttpSettings {
     pub security: Security,
     /// What the centre says of itself.
     pub centre: Centre,
+    /// Where people may log in besides, if they may.
+    pub oidc: Option<OidcLogin>,
     /// Proxies that are believed whom they speak for (`X-Forwarded-For`).
     pub trusted_proxies: Vec<IpAddr>,
 }
@@ -81,6 +84,7 @@ pub(crate) struct State {
     pub(crate) pages: Arc<Pages>,
     pub(crate) spools: Spools,
     pub(crate) cards: Arc<Cards>,
+    pub(crate) oidc: Option<Oidc>,
     pub(crate) settings: Arc<HttpSettings>,
     pub(crate) stopping: CancellationToken,
 }
@@ -96,10 +100,12 @@ pub fn router(
     let spools = Spools::new(settings.results.clone());
     let body_bytes_max = settings.body_bytes_max;
     let pages = Arc::new(Pages::start(front.catalogue().clone(), stopping.clone()));
+    let oidc = settings.oidc.clone().map(Oidc::new);
     let settings = Arc::new(settings);
     let scheme = if settings.security == Security::Tls { "https" } else { "http" };
     let entrance = Entrance { tracer: front.tracer().clone(), speech: Speech::Http, scheme };
-    let state = State { front, authenticator, results, pages, spools, cards: Arc::default(), settings, stopping };
+    let cards = Arc::default();
+    let state = State { front, authenticator, results, pages, spools, cards, oidc, settings, stopping };
     web::routes()
         .route("/api/{what}", get(sql::get).post(sql::post))
         .route("/api/queries", get(operate::queries))

@@ -10,6 +10,7 @@ mod finding;
 mod flight;
 mod forms;
 mod matrix;
+mod oidc;
 mod page;
 mod policies;
 mod postgres;

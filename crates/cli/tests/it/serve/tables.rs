@@ -101,7 +101,7 @@ fn the_interface_describes_itself() {
 }
 
 #[test]
-fn schedules_run_beside_serving_and_freshness_is_a_metric() {
+fn schedules_run_beside_serving_and_freshness_is_a_metric_and_on_the_page() {
     let upkeep = "[schedule]\nlook_seconds = 1\n[schedule.upkeep]\noptimize = \"\"\nvacuum = \"\"\n";
     let mut served = Served::prepared(upkeep, &[], |workshop| {
         let file = workshop.path().join("pipelines/demo/figures.toml");
@@ -117,6 +117,12 @@ fn schedules_run_beside_serving_and_freshness_is_a_metric() {
             assert!(has("hambar_table_due_timestamp_seconds{table=\"demo.figures\"} 1"), "{metrics}");
             assert!(has("hambar_table_overdue_seconds{table=\"demo.figures\"} 0"), "{metrics}");
             assert!(has("hambar_schedule_failing 0"), "{metrics}");
+            let page =
+                served.get_as(Some(&served.token), "/tables/demo.figures", &[("accept", "text/html")]).ok().text();
+            for said in ["Last changed", "Last verified", "Next run due"] {
+                assert!(page.contains(&format!("<dt>{said}</dt>")), "{said}: {page}");
+            }
+            assert!(!page.contains("Overdue since"), "{page}");
             break;
         }
         assert!(since.elapsed() < std::time::Duration::from_secs(30), "{metrics}\n{}", served.log());

@@ -26,7 +26,7 @@ use super::visitor::Visitor;
 use crate::catalogue::Dataset;
 use crate::cite::{Base, data_block};
 use crate::discovery::{dataset_json_ld, signposts};
-use crate::front::{AskedLimits, FrontError};
+use crate::front::{AskedLimits, FrontError, TableFreshness};
 use crate::rest::State;
 use crate::rest::problem::Problem;
 use crate::rest::tables::{missing, table_name};
@@ -65,6 +65,8 @@ pub(super) struct Subject<'a> {
     /// Whether the visitor sees only a part of it.
     is_restricted: bool,
     facts: Arc<Facts>,
+    /// What its schedule says of it.
+    expected: TableFreshness,
     /// Nothing for tables that belong to another one and have no versions of their own for readers.
     profile: Option<profile::State>,
     sample: Result<(SchemaRef, Vec<RecordBatch>), Problem>,
@@ -117,8 +119,20 @@ async fn found(state: &State, name: &str, visitor: &Visitor, base: Result<Base, 
     let entry = library.entry(&table);
     let code_lists = entry.map(|entry| entry.figures(visibility).code_lists.clone()).unwrap_or_default();
     let dataset = entry.and_then(|entry| entry.dataset.as_ref()).map(|dataset| dataset.shown(&table, visibility));
-    let subject =
-        Subject { table, version, columns, entry, dataset, code_lists, is_restricted, facts, profile, sample };
+    let expected = state.front.metrics().freshness(&table);
+    let subject = Subject {
+        table,
+        version,
+        columns,
+        entry,
+        dataset,
+        code_lists,
+        is_restricted,
+        facts,
+        expected,
+        profile,
+        sample,
+    };
     let title = entry.map_or_else(|| subject.table.to_string(), super::search::Entry::title);
     let content = html! {
         (view::content(visitor, &subject, &base, state.front.now()))

@@ -10,12 +10,13 @@ use super::snippets::{Proof, snippets};
 use super::{ColumnInfo, Subject, picture};
 use crate::catalogue::Dataset;
 use crate::cite::Base;
+use crate::front::TableFreshness;
 use crate::page::cells;
 use crate::page::looks::{Looks, address};
 use crate::page::numbers;
 use crate::page::search::details::CodeList;
 use crate::page::shell::links;
-use crate::page::texts::filled;
+use crate::page::texts::{Texts, filled};
 use crate::page::visitor::Visitor;
 
 /// Codes of one column that a page lists.
@@ -96,6 +97,7 @@ fn cards(looks: &Looks, subject: &Subject<'_>) -> Markup {
             @if let Some(failed_at) = fresh.filter(|fresh| fresh.has_failed()).and_then(|fresh| fresh.failed_at) {
                 div.card.warning { dt { (t.failed) } dd { (numbers::instant(failed_at)) } }
             }
+            (expected(t, &subject.expected))
             @if let Some(rows) = subject.facts.rows {
                 div.card { dt { (t.rows) } dd { (numbers::count(language, rows)) } }
             }
@@ -105,6 +107,18 @@ fn cards(looks: &Looks, subject: &Subject<'_>) -> Markup {
             @if let Some(version) = subject.version {
                 div.card { dt { (t.version) } dd { (version) } }
             }
+        }
+    }
+}
+
+/// What the schedule of a table promises, and whether it is kept.
+fn expected(t: &Texts, fresh: &TableFreshness) -> Markup {
+    html! {
+        @if let Some(due_at) = fresh.due_at {
+            div.card { dt { (t.due) } dd { (numbers::instant(due_at)) } }
+        }
+        @if let Some(since) = fresh.overdue_since {
+            div.card.warning { dt { (t.overdue) } dd { (numbers::instant(since)) } }
         }
     }
 }
@@ -371,5 +385,29 @@ fn used(visitor: &Visitor, subject: &Subject<'_>) -> Markup {
                 hb-copy { pre { code { (snippet.text) } } }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::page::looks::Language;
+
+    #[test]
+    fn what_is_due_and_what_is_late_is_said_where_there_is_a_schedule() {
+        let at = |text: &str| Some(text.parse::<Timestamp>().unwrap());
+        let shown = |fresh: TableFreshness| Language::ALL.map(|language| expected(language.texts(), &fresh).0);
+        let late = TableFreshness {
+            due_at: at("2026-01-02T03:04:00Z"),
+            overdue_since: at("2026-01-01T00:00:00Z"),
+            ..TableFreshness::default()
+        };
+        let [english, bulgarian] = shown(late);
+        assert!(english.contains("Next run due") && english.contains("2026-01-02 03:04 UTC"), "{english}");
+        assert!(english.contains("class=\"card warning\"><dt>Overdue since"), "{english}");
+        assert!(bulgarian.contains("Просрочено от") && bulgarian.contains("2026-01-01 00:00 UTC"), "{bulgarian}");
+        let in_time = TableFreshness { overdue_since: None, ..late };
+        assert!(!shown(in_time)[0].contains("warning"));
+        assert_eq!(shown(TableFreshness::default()), ["", ""]);
     }
 }
