@@ -1,6 +1,6 @@
 //! The first look at a statement: its tokens, how many there are, and the word it starts with.
 
-use datafusion::sql::sqlparser::keywords::ALL_KEYWORDS;
+use datafusion::sql::sqlparser::keywords::{ALL_KEYWORDS, Keyword};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use crate::advice;
@@ -13,6 +13,27 @@ use crate::limits::GateLimits;
 const STARTS: [&str; 8] = ["SELECT", "WITH", "VALUES", "FROM", "EXPLAIN", "DESCRIBE", "DESC", "SHOW"];
 /// Words that may stand between `EXPLAIN` and the statement.
 const EXPLAIN_WORDS: [&str; 7] = ["ANALYZE", "VERBOSE", "FORMAT", "TREE", "INDENT", "PGJSON", "GRAPHVIZ"];
+
+/// Words with a form of their own before brackets, which the parser also tries as the names of functions.
+const RETRIED: [Keyword; 15] = [
+    Keyword::NOT,
+    Keyword::CAST,
+    Keyword::TRY_CAST,
+    Keyword::SAFE_CAST,
+    Keyword::CONVERT,
+    Keyword::EXISTS,
+    Keyword::EXTRACT,
+    Keyword::CEIL,
+    Keyword::FLOOR,
+    Keyword::POSITION,
+    Keyword::SUBSTR,
+    Keyword::SUBSTRING,
+    Keyword::OVERLAY,
+    Keyword::TRIM,
+    Keyword::INTERVAL,
+];
+/// How many of them may stand inside each other.
+const RETRIED_MAX: usize = 12;
 
 /// Characters of a word that an error repeats.
 const WORD_CHARS_MAX: usize = 40;
@@ -36,9 +57,43 @@ pub(crate) fn tokens(sql: &str, limits: &GateLimits) -> Result<Vec<TokenWithSpan
     if statements > 1 {
         return Err(QueryError::Count { count: statements });
     }
+    check_nesting(&tokens, limits)?;
     drop_for_before_version(&mut tokens);
     number_parameters(&mut tokens)?;
     Ok(tokens)
+}
+
+/// Refuses brackets inside brackets before they are parsed. Where a text is wrong, or too deep for it, the parser tries what
+/// stands in the brackets after some words a second time in another reading, level by level: a deep text of such words would
+/// keep it busy for hours.
+fn check_nesting(tokens: &[TokenWithSpan], limits: &GateLimits) -> Result<(), QueryError> {
+    let keyword_of = |token: &Token| match token {
+        Token::Word(word) => word.keyword,
+        _ => Keyword::NoKeyword,
+    };
+    let mut open: Vec<bool> = Vec::new();
+    let mut retried = 0;
+    let mut before = Keyword::NoKeyword;
+    for TokenWithSpan { token, .. } in tokens {
+        let keyword = keyword_of(token);
+        let opens = matches!(token, Token::LParen | Token::LBracket | Token::LBrace);
+        let closes = matches!(token, Token::RParen | Token::RBracket | Token::RBrace) || keyword == Keyword::END;
+        if opens || keyword == Keyword::CASE {
+            let is_retried = !opens || RETRIED.contains(&before);
+            open.push(is_retried);
+            retried += usize::from(is_retried);
+        } else if closes && open.pop() == Some(true) {
+            retried -= 1;
+        }
+        before = keyword;
+        if open.len() > limits.depth_max {
+            return Err(too_complex("levels of nesting", open.len(), limits.depth_max));
+        }
+        if retried > RETRIED_MAX {
+            return Err(too_complex("levels of CASE, NOT (…) and the like inside each other", retried, RETRIED_MAX));
+        }
+    }
+    Ok(())
 }
 
 /// Drivers write `?` for the next parameter; the planner knows `$1`, `$2` … only.

@@ -49,6 +49,23 @@ fn queries_pass() {
 }
 
 #[test]
+fn what_the_parser_would_try_again_and_again_is_refused_at_once() {
+    // Each level doubles the work where the text inside is wrong.
+    for (open, close) in
+        [("(NOT ", ")"), ("NOT (", ")"), ("CAST(", " AS INT)"), ("trim(", ")"), ("CASE ", " END"), ("extract(", ")")]
+    {
+        for inside in ["true", "1 +", "SELECT"] {
+            for levels in [40, 400] {
+                refused(&format!("SELECT {}{inside}{}", open.repeat(levels), close.repeat(levels)), "limit");
+            }
+            // What is written by people passes quickly, or is wrong quickly.
+            let _ = verdict(&format!("SELECT {}{inside}{}", open.repeat(12), close.repeat(12)));
+        }
+    }
+    assert_eq!(verdict(&format!("SELECT {}x{} FROM demo.gdp", "(NOT ".repeat(10), ")".repeat(10))), "ok");
+}
+
+#[test]
 fn statements_that_do_more_than_read_are_denied() {
     for sql in [
         "COPY demo.gdp TO '/tmp/x.csv'",

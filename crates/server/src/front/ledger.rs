@@ -310,6 +310,7 @@ mod tests {
             created_at,
             expires_at: None,
             revoked_at: None,
+            person: None,
         };
         Principal::member(&record, &state)
     }

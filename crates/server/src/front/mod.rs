@@ -397,12 +397,12 @@ impl QueryFront {
     /// Writes a login elsewhere down that failed. Of many from one address, only the first ones (`is_told`).
     pub(crate) fn login_failed(&self, address: Option<IpAddr>, failed: &Failed, is_told: bool) {
         let reason = failed.failure.name();
-        self.inner.metrics.login_elsewhere(reason);
+        self.inner.books.metrics.login_elsewhere(reason);
         if !is_told {
             return;
         }
         tracing::warn!(reason, why = %failed.why, who = failed.who.as_deref(), "login elsewhere refused");
-        self.inner.audit.add(vec![
+        self.inner.books.audit.add(vec![
             ("started_at", self.inner.clock.now().into()),
             ("event", "login".into()),
             ("member", Cell::Text(failed.who.clone())),

@@ -27,7 +27,7 @@ const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 const ANYTHING: &str = "{}";
 
 /// The parts of addresses that are the same for everybody. Others are not named: they are tables, ids, or wrong.
-const WORDS: [&str; 38] = [
+const WORDS: [&str; 39] = [
     "about",
     "api",
     "assets",
@@ -49,6 +49,7 @@ const WORDS: [&str; 38] = [
     "errors",
     "login",
     "logout",
+    "oidc",
     "openapi.json",
     "operations",
     "permalink",
