@@ -30,10 +30,10 @@ fn rows(workshop: &Workshop) -> Vec<String> {
 
 /// The outcome of the last run, and what it says of columns.
 fn told(workshop: &Workshop) -> String {
-    workshop.value(
-        "SELECT outcome || coalesce(' ' || error_class, '') || coalesce(' ' || error, '') FROM system.runs \
-         ORDER BY started_at DESC LIMIT 1",
-    )
+    let sql = "SELECT outcome || coalesce(' ' || error_class, '') || coalesce(' ' || error, '') FROM system.runs \
+               ORDER BY started_at DESC LIMIT 1";
+    // Texts with commas are in quotes.
+    workshop.value(sql).trim_matches('"').to_owned()
 }
 
 #[test]

@@ -134,12 +134,10 @@ impl MembersState {
     /// Returns the last instant that the state tells of. A clock that is behind it is wrong.
     pub fn newest_instant(&self) -> Option<Timestamp> {
         let made = self.organisations.iter().map(|organisation| organisation.created_at);
-        made.chain(self.policies.iter().map(|policy| policy.set_at))
-            .chain(self.column_policies.iter().map(|policy| policy.set_at))
-            .chain(
-                self.tokens.iter().flat_map(|token| [Some(token.created_at), token.revoked_at].into_iter().flatten()),
-            )
-            .max()
+        let set = self.policies.iter().map(|policy| policy.set_at);
+        let hidden = self.column_policies.iter().map(|policy| policy.set_at);
+        let of_tokens = self.tokens.iter().flat_map(|token| [Some(token.created_at), token.revoked_at]);
+        made.chain(set).chain(hidden).chain(of_tokens.flatten()).max()
     }
 
     /// Says that there is such an organisation.

@@ -114,7 +114,7 @@ async fn tokens_that_lie_log_nobody_in() {
         (Lie::Audience, Unproven, "Invalid audiences"),
         (Lie::MoreAudiences, Unproven, "not a trusted audience"),
         (Lie::Party, Unproven, "azp"),
-        (Lie::NoAlgorithm, Unproven, "Disallowed signature algorithm"),
+        (Lie::NoAlgorithm, Unproven, "No signature found"),
         (Lie::PublicKeyAsSecret, Unproven, "Disallowed signature algorithm"),
         (Lie::SecretAsSecret, Unproven, "Disallowed signature algorithm"),
         (Lie::OtherKeyOfSameName, Unproven, "Crypto error"),

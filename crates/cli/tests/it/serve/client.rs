@@ -77,7 +77,10 @@ pub(crate) fn start(
 ) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(90))).unwrap();
-    let mut head = format!("{method} {} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n", escaped(target));
+    let mut head = format!("{method} {} HTTP/1.1\r\nconnection: close\r\n", escaped(target));
+    if !headers.iter().any(|(name, _)| *name == "host") {
+        head.push_str("host: test\r\n");
+    }
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }

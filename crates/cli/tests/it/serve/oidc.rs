@@ -63,8 +63,11 @@ impl Login {
         let host = format!("http://{}", self.address);
         let target = target.strip_prefix(&host).unwrap_or_else(|| panic!("{target} is not at {host}"));
         assert!(target.contains("code_challenge_method=S256") && target.contains("nonce="), "{target}");
-        let headers = [("content-type", "application/x-www-form-urlencoded")];
-        let answer = request(self.address, "POST", target, &headers, form.as_bytes());
+        // It takes its own name from there.
+        let address = self.address.to_string();
+        let headers = [("content-type", "application/x-www-form-urlencoded"), ("host", address.as_str())];
+        // The client of these tests would send a plus sign as one, and not as the space that it is.
+        let answer = request(self.address, "POST", &target.replace('+', "%20"), &headers, form.as_bytes());
         assert_eq!(answer.status, 302, "{}", answer.text());
         let back = answer.header("location").unwrap();
         // The client of these tests calls the server so.
