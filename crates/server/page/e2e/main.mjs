@@ -8,6 +8,7 @@ import test, { after, before } from "node:test";
 import { missing } from "./world.mjs";
 import { World } from "./world.mjs";
 import * as access from "./access.mjs";
+import * as login from "./login.mjs";
 import * as pages from "./pages.mjs";
 import * as results from "./results.mjs";
 import * as workbench from "./workbench.mjs";
@@ -28,7 +29,7 @@ before(async () => {
 after(() => world?.stop());
 
 const only = process.env.ONLY ?? "";
-for (const group of [pages, workbench, results, access]) {
+for (const group of [pages, workbench, results, access, login]) {
   for (const [name, scenario] of Object.entries(group)) {
     const title = name.replaceAll("_", " ");
     if (!title.includes(only)) continue;

@@ -9,7 +9,7 @@ import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
-const HAMBAR = process.env.HAMBAR ?? "hambar";
+export const HAMBAR = process.env.HAMBAR ?? "hambar";
 
 // Chromium neither isolates itself as root nor asks its makers anything.
 const FLAGS = [
@@ -38,7 +38,7 @@ export function missing() {
   return undefined;
 }
 
-function hambar(folder, ...words) {
+export function hambar(folder, ...words) {
   return execFileSync(HAMBAR, words, { cwd: folder, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
 }
 
@@ -92,6 +92,8 @@ export class World {
 export class Visitor {
   /** What the page did wrong so far. */
   wrong = [];
+  /** Origins of others that the visitor is sent to on purpose. */
+  elsewhere = [];
   /** Answers that a test expects to be refused, as `status path`. */
   expected = [];
 
@@ -109,10 +111,13 @@ export class Visitor {
     });
     page.on("request", (request) => {
       const { origin, protocol } = new URL(request.url());
+      // What the page of another does is its own; that a page of ours sends the browser there is the only thing it may.
+      if (this.elsewhere.includes(new URL(request.frame().url()).origin)) return;
+      if (request.isNavigationRequest() && this.elsewhere.includes(origin)) return;
       if (origin !== world.origin && protocol !== "data:" && protocol !== "blob:") this.wrong.push(`asked elsewhere: ${request.url()}`);
     });
     page.on("response", (response) => {
-      if (response.status() < 400) return;
+      if (response.status() < 400 || this.elsewhere.includes(new URL(response.url()).origin)) return;
       const shown = `${response.status()} ${new URL(response.url()).pathname}`;
       if (!this.expected.includes(shown)) this.wrong.push(`refused: ${shown}`);
     });
